@@ -4,11 +4,11 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: a fr
 W + (alpha / r) B A with A [r, in] and B [out, r]. Kinds:
 
 - `lora`: A and B are trained and travel.
-- `lora_fa`: A is drawn from the run's seed and frozen, only B is trained and travels; averaging B averages the
-  product exactly (Zhang et al., "LoRA-FA", 2023; Sun et al., "FFA-LoRA", ICLR 2024).
+- `lora_fa`: A is drawn from the run's seed and frozen, only B is trained and travels; averaging B averages
+  the product exactly (Zhang et al., "LoRA-FA", 2023; Sun et al., "FFA-LoRA", ICLR 2024).
 
-The adapter is float32 whatever the type of the base. All its entries lie in one tensor; the model's parameters
-are views into it, so reading and replacing an adapter is one copy.
+The adapter is float32 whatever the type of the base. All its entries lie in one tensor; the model's
+parameters are views into it, so reading and replacing an adapter is one copy.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class Policy:
     def initial(self, seed: int) -> np.ndarray:
         """The adapter every agent of a run starts from, float32 [P]: B = 0, A ~ U(-1/sqrt(in), 1/sqrt(in)).
 
-        That is peft's kaiming_uniform(a=sqrt(5)), drawn by name from numpy's PCG64, so it is the same to the last
-        bit on every machine; no global generator is touched. Factors that stay frozen are drawn here too and
-        put into the model: call this before the first `set` of a run. The adapter in the model is not replaced.
+        That is peft's kaiming_uniform(a=sqrt(5)), drawn by name from numpy's PCG64, so it is the same to the
+        last bit on every machine; no global generator is touched. Factors that stay frozen are drawn here too
+        and put into the model: call this before the first `set` of a run. The adapter itself is not replaced.
         """
         self._draw_frozen(seed)
         parts = [_initial_factor(name, p.shape, seed).reshape(-1) for name, p in self._trained.items()]
@@ -133,8 +133,8 @@ def trainable_parameters(
 ) -> int:
     """Number of entries of the adapter (P) on a model given by its configuration; no weights are needed.
 
-    `model` is a configuration, a folder or Hugging Face name that holds one, or a model. The module tree is built
-    on torch's meta device: shapes without storage.
+    `model` is a configuration, a folder or Hugging Face name that holds one, or a model. The module tree is
+    built on torch's meta device: shapes without storage.
     """
     _check_kind(kind, rank)
     if isinstance(model, str | Path):
@@ -189,7 +189,7 @@ def _attach(
 
 
 def _adapter_parameters(model: PeftModel) -> list[tuple[str, torch.nn.Parameter]]:
-    """The adapter's parameters, sorted by the names under which peft saves them (adapter_model.safetensors)."""
+    """The adapter's parameters, sorted by the names under which peft saves them."""
     found = [(name, parameter) for name, parameter in model.named_parameters() if ".lora_" in name]
     return sorted((name.replace(".default.", "."), parameter) for name, parameter in found)
 

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Base:
     """A frozen model, its tokenizer (left-padding, with a pad token) and the digest of its weights.
 
-    `digest` (16 bytes) is the same in every process and on every machine that loaded the same weights with the
-    same type and quantization.
+    `digest` (16 bytes) is the same in every process and on every machine that loaded the same weights with
+    the same type and quantization.
     """
 
     name: str
@@ -80,7 +80,7 @@ def get_policy(
 
 
 def weights_digest(model: torch.nn.Module) -> bytes:
-    """SHA-256 over sorted names, types, shapes and bytes of the state dict (little-endian), cut to 16 bytes."""
+    """SHA-256 over the sorted names, types, shapes and bytes of the state dict, cut to 16 bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

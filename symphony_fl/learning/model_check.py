@@ -59,7 +59,7 @@ def check_quantization(quantization: str) -> None:
         )
     if not any(Path(spec.origin).parent.glob("libbitsandbytes_*")):
         raise ModelError(
-            f"model.quantization = {quantization!r}: this bitsandbytes has no native library for this platform; "
+            f"model.quantization = {quantization!r}: bitsandbytes has no native library for this platform; "
             "use model.quantization=none"
         )
 

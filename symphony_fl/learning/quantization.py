@@ -1,4 +1,4 @@
-"""QLoRA's base model: weights in 4-bit NormalFloat through bitsandbytes, gradients through them to the adapter.
+"""QLoRA's base model: weights in 4-bit NormalFloat (bitsandbytes), gradients through them.
 
 Dettmers, Pagnoni, Holtzman, Zettlemoyer, "QLoRA: Efficient Finetuning of Quantized LLMs", NeurIPS 2023.
 
