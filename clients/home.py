@@ -1,0 +1,186 @@
+"""The agent's home: a folder that outlives processes, opened at a whole round after `kill -9` at any instant.
+
+    home/
+      key                     Ed25519 private key, 32 raw bytes, mode 0600: the agent's identity
+      recipe.json             the recipe this home was founded for, and the run's name
+      state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
+      home.lock               held while a process works in the home
+
+All state of an agent is one file, so one rename commits it: write aside, fsync, rename, fsync the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from symphony_fl.exchange.flat import digest
+
+FORMAT = "symphony-home-1"
+OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
+
+
+class HomeError(RuntimeError):
+    """A home that cannot be opened; the message names the file and what is wrong."""
+
+
+@dataclass
+class State:
+    """Everything of an agent that must survive, as of a whole round.
+
+    Attributes
+    ----------
+    adapter : float32 [P], the flat adapter
+    arrays : named arrays of the learner (optimizer/...) and of the exchange rule (rule/...)
+    outbox : round -> envelopes sealed in it; the last rounds only
+    round : rounds of local improvement finished
+    last_seen : did:key -> newest round merged from that sender
+    roster : agent number -> did:key, pinned when first heard
+    report : the last round's reply, given again if the same round is asked for twice
+    """
+
+    adapter: np.ndarray
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    outbox: dict[int, list[bytes]] = field(default_factory=dict)
+    round: int = 0
+    last_seen: dict[str, int] = field(default_factory=dict)
+    roster: dict[str, str] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Home:
+    """One agent's folder. Use `locked()` around every read-change-commit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def locked(self, timeout: float = 60.0) -> Iterator[None]:
+        """Keep other processes out.
+
+        Raises
+        ------
+        HomeError
+            Another process still holds the home after `timeout` seconds.
+        """
+        lock = FileLock(self.folder / "home.lock")
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise HomeError(f"{self.folder}: another process works in this home") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def key(self) -> bytes:
+        """The 32 raw bytes of the agent's Ed25519 private key, made at the first call."""
+        path = self.folder / "key"
+        if not path.exists():
+            _write_atomically(path, os.urandom(32), mode=0o600)
+        raw = path.read_bytes()
+        if len(raw) != 32:
+            raise HomeError(f"{path}: {len(raw)} bytes, must be a key of 32")
+        return raw
+
+    def found(self, run: str, recipe_json: str) -> None:
+        """Bind the home to a run and its recipe.
+
+        Raises
+        ------
+        HomeError
+            The home was founded for another run or another recipe: its adapter would be misread.
+        """
+        path = self.folder / "recipe.json"
+        founding = {"run": run, "recipe": json.loads(recipe_json)}
+        if not path.exists():
+            _write_atomically(path, json.dumps(founding, sort_keys=True).encode())
+        elif self.founding() != founding:
+            raise HomeError(f"{path}: this home belongs to run {self.founding()['run']!r} or to another recipe, not to {run!r}")
+
+    def founding(self) -> dict[str, Any]:
+        """{"run": its name, "recipe": the resolved recipe}."""
+        path = self.folder / "recipe.json"
+        try:
+            values = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise HomeError(f"{path}: missing; no run has greeted this agent yet") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise HomeError(f"{path}: damaged ({error})") from None
+        assert isinstance(values, dict)
+        return values
+
+    def load(self) -> State | None:
+        """The last commit, or None in a new home.
+
+        Raises
+        ------
+        HomeError
+            The file is damaged: it does not parse, or the adapter does not have the digest it was committed with.
+        """
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                meta = json.loads(file.metadata()["state"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
+            raise HomeError(f"{path}: damaged ({error})") from None
+        adapter = arrays.pop("adapter")
+        if meta["format"] != FORMAT:
+            raise HomeError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
+        if digest(adapter).hex() != meta["adapter"]:
+            raise HomeError(f"{path}: damaged (the adapter is not the one committed)")
+        outbox = {
+            int(number): [arrays.pop(f"outbox/{number}/{i}").tobytes() for i in range(count)]
+            for number, count in meta["outbox"].items()
+        }
+        kept = ("round", "last_seen", "roster", "report")
+        return State(adapter, arrays, outbox, **{name: meta[name] for name in kept})
+
+    def commit(self, state: State) -> None:
+        """Make `state` the home's content, atomically and durably."""
+        newest = sorted(state.outbox)[-OUTBOX_ROUNDS:]
+        outbox = {number: state.outbox[number] for number in newest}
+        tensors: dict[str, np.ndarray] = {"adapter": np.ascontiguousarray(state.adapter, np.float32), **state.arrays}
+        for number, envelopes in outbox.items():
+            for i, envelope in enumerate(envelopes):
+                tensors[f"outbox/{number}/{i}"] = np.frombuffer(envelope, np.uint8)
+        meta: Mapping[str, Any] = {
+            "format": FORMAT,
+            "adapter": digest(state.adapter).hex(),
+            "outbox": {str(number): len(envelopes) for number, envelopes in outbox.items()},
+            "round": state.round,
+            "last_seen": state.last_seen,
+            "roster": state.roster,
+            "report": state.report,
+        }
+        _write_atomically(self.folder / "state.safetensors", save(tensors, {"state": json.dumps(meta)}))
+
+
+def _write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Either the old file or the new one is there at every instant, and the new one survives a power cut."""
+    aside = path.with_name(f".{path.name}.new")  # callers hold the lock; a leftover is overwritten
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,122 @@
+"""What travels between a node and the server, in Flower's records. The only place that knows their keys.
+
+    hello     server -> node: run, recipe              node -> server: agent number, did:key, round, outbox
+    train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
+    evaluate  server -> node: the same                  node -> server: metrics, details
+
+Envelopes travel as opaque arrays: Flower chunks them and looks no further.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.serde import recorddict_to_proto
+
+CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
+ROUND = "server-round"  # the key Flower's own strategies use
+ADAPTER = "adapter"  # the one array of a FedAvg message
+MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
+MAX_ENVELOPES = 4096  # envelopes in one message
+
+
+class MessageError(ValueError):
+    """A message that does not hold what its kind must hold; names the record and the key."""
+
+
+def pack_envelopes(envelopes: Mapping[str, bytes]) -> ArrayRecord:
+    """Opaque bytes under short labels; labels mean something to the sender and receiver only."""
+    return ArrayRecord(
+        {
+            label: Array(dtype="uint8", shape=(len(data),), stype="opaque", data=data)
+            for label, data in envelopes.items()
+        }
+    )
+
+
+def unpack_envelopes(content: RecordDict, key: str) -> dict[str, bytes]:
+    """The opaque bytes under `key`, or nothing if the message carries none.
+
+    Raises
+    ------
+    MessageError
+        More than MAX_ENVELOPES of them.
+    """
+    record = content.array_records.get(key)
+    if record is None:
+        return {}
+    if len(record) > MAX_ENVELOPES:
+        raise MessageError(f"{key}: {len(record)} envelopes, at most {MAX_ENVELOPES}")
+    return {label: array.data for label, array in record.items()}
+
+
+def pack_adapter(vector: np.ndarray) -> ArrayRecord:
+    """The flat adapter [P] for Flower's own strategies."""
+    return ArrayRecord({ADAPTER: Array(np.ascontiguousarray(vector, np.float32))})
+
+
+def unpack_adapter(record: ArrayRecord) -> np.ndarray:
+    """float32 [P]; FedAvg's weighted average comes back as float64."""
+    return np.asarray(record[ADAPTER].numpy(), np.float32)
+
+
+def array_bytes(record: ArrayRecord) -> int:
+    """Bytes of the serialised arrays themselves."""
+    return sum(len(array.data) for array in record.values())
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Bytes of a whole message content as Flower puts it on the wire."""
+    return int(recorddict_to_proto(content).ByteSize())
+
+
+def pack_report(metrics: Mapping[str, float], details: Mapping[str, Any]) -> dict[str, Any]:
+    """The metric record Flower's strategies average, and everything else an agent reports."""
+    return {
+        METRICS: MetricRecord({name: float(value) for name, value in metrics.items()}),
+        DETAILS: ConfigRecord({"json": json.dumps(dict(details))}),
+    }
+
+
+def unpack_details(content: RecordDict) -> dict[str, Any]:
+    """What an agent reports about a round. Self-reported, so bounded and checked; numbers must be finite.
+
+    Raises
+    ------
+    MessageError
+        The record is missing, too long, no JSON object, or holds a number that is not finite.
+    """
+    record = content.config_records.get(DETAILS)
+    text = None if record is None else record.get("json")
+    if not isinstance(text, str) or len(text) > MAX_DETAILS:
+        raise MessageError(f"{DETAILS}.json: missing or over {MAX_DETAILS} characters")
+    try:
+        values = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise MessageError(f"{DETAILS}.json: {error}") from None
+    if not isinstance(values, dict):
+        raise MessageError(f"{DETAILS}.json: must be an object")
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MessageError(f"{DETAILS}.json: {name} = {value}: must be finite")
+    return values
+
+
+def config_value(content: RecordDict, key: str, kind: type) -> Any:
+    """`config[key]`, of that type.
+
+    Raises
+    ------
+    MessageError
+        It is missing or of another type.
+    """
+    record = content.config_records.get(CONFIG)
+    value = None if record is None else record.get(key)
+    if not isinstance(value, kind):
+        raise MessageError(f"{CONFIG}.{key} = {value!r}: must be {kind.__name__}")
+    return value

@@ -1,0 +1,134 @@
+"""Synchronous gossip: Symphony's exchange between neighbours (the paper, section 5.1, eq. 2-4).
+
+Each round every agent improves its own adapter, and what it sends reaches its neighbours on the graph
+G = (A, E) with their next message. The server is a mailbox: it opens no envelope, averages nothing and holds no
+model. Flower's own round loop (`Strategy.start`) drives it; one round is one train message, and on evaluation
+rounds one evaluate message, per agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from clients.messages import CONFIG, MAIL, OUTBOX, ROUND, pack_envelopes, unpack_envelopes
+from strategies.mailbox import Mailbox
+from strategies.recorder import Recorder
+from strategies.roster import Member, Roster
+from symphony_fl.exchange.topology import Topology
+
+
+class Gossip(Strategy):
+    """Carry mail between neighbours, round by round.
+
+    Parameters
+    ----------
+    topology : the graph of each round, or None for agents that learn alone
+    roster : the agents and the nodes they are reached by, gathered
+    recorder : where reports and byte counts go
+    finished : rounds all agents have already finished, as after a resume; round numbers go on from there
+    rounds, evaluate_every : the last round and every so many rounds, agents are evaluated
+    """
+
+    def __init__(
+        self,
+        topology: Topology | None,
+        roster: Roster,
+        recorder: Recorder,
+        *,
+        finished: int,
+        rounds: int,
+        evaluate_every: int,
+    ) -> None:
+        self.topology = topology
+        self.roster = roster
+        self.recorder = recorder
+        self.finished = finished
+        self.rounds = rounds
+        self.evaluate_every = evaluate_every
+        self.mailbox = Mailbox()
+        self._delivered: dict[int, list[str]] = {}
+        for member in roster.members():  # mail on its way when the last run stopped
+            self._post(member.agent, finished, member.outbox.get(finished, []))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A message to every connected agent, with its mail."""
+        self.roster.refresh(grid)
+        return self._messages(MessageType.TRAIN, self.finished + server_round, config)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Put every agent's envelopes before its neighbours. Nothing is averaged."""
+        number = self.finished + server_round
+        for agent, reply in self._answers(replies):
+            if self._account("train", number, agent, reply):
+                envelopes = list(unpack_envelopes(reply.content, OUTBOX).values())
+                self._post(agent, number, envelopes)
+        if not self._evaluates(number):
+            self.recorder.round_finished(number)
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """On evaluation rounds, deliver the round's mail and ask for held-out accuracy."""
+        number = self.finished + server_round
+        return self._messages(MessageType.EVALUATE, number, config) if self._evaluates(number) else []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Book the accuracies."""
+        number = self.finished + server_round
+        for agent, reply in self._answers(replies):
+            self._account("evaluate", number, agent, reply)
+        if self._evaluates(number):
+            self.recorder.round_finished(number)
+        return None
+
+    def summary(self) -> None:
+        """The graph and how fast it mixes."""
+        if self.topology is None:
+            log(INFO, "\t└──> no edges: %d agents learn alone", self.roster.agents)
+            return
+        log(INFO, "\t├──> %s", self.topology)
+        log(INFO, "\t├──> spectral gap: %.4f", self.topology.spectral_gap())
+        log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
+
+    def _evaluates(self, number: int) -> bool:
+        return number == self.rounds or number % self.evaluate_every == 0
+
+    def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
+        config = ConfigRecord({**config, ROUND: number, "roster": self.roster.dids()})
+        messages = [self._message(kind, member, config) for member in self.roster.present()]
+        return messages
+
+    def _message(self, kind: str, member: Member, config: ConfigRecord) -> Message:
+        mail = self.mailbox.mail(member.agent)
+        self._delivered[member.agent] = list(mail)
+        message = Message(RecordDict({CONFIG: config, MAIL: pack_envelopes(mail)}), member.node, kind)
+        self.recorder.message(member.agent, message)
+        return message
+
+    def _answers(self, replies: Iterable[Message]) -> list[tuple[int, Message]]:
+        """Replies of members, by agent number: the order of arrival must not matter."""
+        found = [(self.roster.agent_of(reply.metadata.src_node_id), reply) for reply in replies]
+        return sorted(((agent, reply) for agent, reply in found if agent is not None), key=lambda pair: pair[0])
+
+    def _account(self, kind: str, number: int, agent: int, reply: Message) -> bool:
+        """Book a reply; one that arrived whole also confirms the mail its message carried."""
+        if not self.recorder.report(kind, number, agent, reply):
+            return False
+        for sender, size in self.mailbox.confirm(agent, self._delivered.pop(agent, [])).items():
+            self.recorder.edge(sender, agent, size)
+        return True
+
+    def _post(self, agent: int, number: int, envelopes: list[bytes]) -> None:
+        if self.topology is not None and envelopes:
+            self.mailbox.post(agent, number, self.topology.neighbours(agent, number), envelopes)

@@ -1,0 +1,49 @@
+"""The ServerApp's part in gossip: it holds envelopes between two deliveries and never opens one.
+
+Everything in it came from the network, so it is bounded: envelope size, envelopes per sender, rounds kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+MAX_ENVELOPE = 256 << 20  # bytes; far above any adapter, far below a server's memory
+MAX_WAITING = 4096  # envelopes waiting for one recipient
+
+
+class Mailbox:
+    """Envelopes by recipient. Mail stays until its delivery is confirmed, since merging twice is harmless
+    (a receiver refuses what it has seen) and losing mail is not."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, dict[str, bytes]] = defaultdict(dict)
+
+    def post(self, sender: int, round: int, recipients: Iterable[int], envelopes: Sequence[bytes]) -> int:
+        """Put a copy of every envelope of `sender` before each recipient.
+
+        Returns the number of envelopes turned away as oversized. When a recipient's mail overflows, as when it
+        is away for long, the oldest goes first.
+        """
+        fitting = [data for data in envelopes if len(data) <= MAX_ENVELOPE]
+        for recipient in recipients:
+            box = self._waiting[recipient]
+            for i, data in enumerate(fitting):
+                box[f"{sender}/{round}/{i}"] = data
+            while len(box) > MAX_WAITING:
+                del box[next(iter(box))]
+        return len(envelopes) - len(fitting)
+
+    def mail(self, recipient: int) -> Mapping[str, bytes]:
+        """Label -> envelope waiting for the recipient, oldest first."""
+        return dict(self._waiting[recipient])
+
+    def confirm(self, recipient: int, labels: Iterable[str]) -> dict[int, int]:
+        """The recipient has these: forget them. Returns sender -> bytes delivered along that edge."""
+        delivered: dict[int, int] = defaultdict(int)
+        box = self._waiting[recipient]
+        for label in labels:
+            data = box.pop(label, None)
+            if data is not None:
+                delivered[int(label.split("/")[0])] += len(data)
+        return dict(delivered)

@@ -1,0 +1,121 @@
+"""From replies to figures: history, MLflow and the progress people watch. Strategies only call it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from logging import INFO, WARNING
+
+from flwr.app import Message
+from flwr.common import log
+
+from clients.messages import MessageError, content_bytes, unpack_details
+from symphony_fl.history import Event, History
+from symphony_fl.tracking import Tracker
+
+METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
+MAX_METRICS = 1000  # per reply
+
+
+class Recorder:
+    """Counts bytes and collects what agents report, round by round."""
+
+    def __init__(self, history: History, tracker: Tracker, agents: int, rounds: int) -> None:
+        self.history = history
+        self._tracker = tracker
+        self._agents = agents
+        self._rounds = rounds
+        self._started = time.monotonic()
+        self._bytes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def sent(self, agent: int, size: int) -> None:
+        self._bytes[agent]["bytes/sent"] += size
+
+    def received(self, agent: int, size: int) -> None:
+        self._bytes[agent]["bytes/received"] += size
+
+    def edge(self, sender: int, recipient: int, size: int) -> None:
+        """`size` bytes went from `sender` to `recipient`; they count for both ends."""
+        self.sent(sender, size)
+        self.received(recipient, size)
+        self._bytes[recipient][f"bytes/edge/{sender}-{recipient}"] += size
+
+    def message(self, agent: int, message: Message) -> None:
+        """What Flower carried for that agent, whole contents."""
+        self._bytes[agent]["bytes/flower"] += content_bytes(message.content)
+
+    def report(self, kind: str, round: int, agent: int, message: Message) -> bool:
+        """Take an agent's reply into the books; False if it reports an error or cannot be read."""
+        if message.has_error():
+            log(WARNING, "agent %d failed in round %d: %s", agent, round, message.error.reason.strip())
+            return False
+        self.message(agent, message)
+        try:
+            details = unpack_details(message.content)
+            metrics = _checked(details.get("metrics", {}))
+        except MessageError as error:
+            log(WARNING, "agent %d, round %d: report refused: %s", agent, round, error)
+            return False
+        self.history.add(Event(kind, round, agent, metrics, str(details.get("adapter", ""))[:64]))
+        self._tracker.agent(agent, round, metrics)
+        return True
+
+    def round_finished(self, round: int) -> None:
+        """Log the network's figures of the round; before the first round, of what the agents start from."""
+        for agent, counts in sorted(self._bytes.items()):
+            self.history.add(Event("bytes", round, agent, dict(counts)))
+            self._tracker.agent(agent, round, counts)
+        self._bytes.clear()
+        figures = self._figures(round)
+        self._tracker.run(round, figures)
+        log(INFO, "%s", self._progress(round, figures))
+
+    def _figures(self, round: int) -> dict[str, float]:
+        """Means over agents; gains per kilobyte as in section 6.4 of the paper."""
+        figures: dict[str, float] = {}
+        for kind, names in (
+            ("train", ("reward/local", "drift", "similarity", "staleness")),
+            ("evaluate", ("accuracy/mean", "drift")),
+        ):
+            for name in names:
+                value = self.history.mean(kind, name).get(round)
+                if value is not None:
+                    figures.setdefault(name, value)
+        accuracies = [e.metrics["accuracy/mean"] for e in self.history.events("evaluate") if e.round == round]
+        if accuracies:
+            figures["accuracy/min"] = min(accuracies)
+        sent = sum(self.history.total("bytes/sent", round).values()) / self._agents
+        received = sum(self.history.total("bytes/received", round).values()) / self._agents
+        figures |= {"bytes/sent": sent, "bytes/received": received}
+        for gain, kind, name in (
+            ("accuracy_per_kilobyte", "evaluate", "accuracy/mean"),
+            ("reward_per_kilobyte", "train", "reward/local"),
+        ):
+            values = self.history.mean(kind, name)
+            if sent and round in values:
+                figures[gain] = (values[round] - values[min(values)]) / (sent / 1000)
+        return figures
+
+    def _progress(self, round: int, figures: Mapping[str, float]) -> str:
+        parts = [f"round {round}/{self._rounds}"]
+        if "reward/local" in figures:
+            parts.append(f"reward {figures['reward/local']:.3f}")
+        if "accuracy/mean" in figures:
+            parts.append(f"accuracy {figures['accuracy/mean']:.3f} (lowest agent {figures['accuracy/min']:.3f})")
+        parts.append(f"sent {figures['bytes/sent'] / 1000:.1f} kB per agent")
+        parts.append(f"{time.monotonic() - self._started:.0f} s")
+        return "symphony: " + ", ".join(parts)
+
+
+def _checked(metrics: object) -> dict[str, float]:
+    """Self-reported metrics: known shape of name, finite numbers, bounded in number."""
+    if not isinstance(metrics, dict) or len(metrics) > MAX_METRICS:
+        raise MessageError(f"metrics: must be an object of at most {MAX_METRICS} numbers")
+    for name, value in metrics.items():
+        if not METRIC_NAME.fullmatch(name) or isinstance(value, bool) or not isinstance(value, int | float):
+            raise MessageError(f"metrics: {name!r:.80} = {value!r:.80}: must be a metric name and a number")
+        if not abs(value) < 1e300:  # also refuses NaN
+            raise MessageError(f"metrics: {name} = {value}: must be finite")
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,130 @@
+"""Who takes part: stable agent numbers and did:keys behind Flower's node ids, which change with every restart."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from logging import INFO, WARNING
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+
+from clients.messages import CONFIG, OUTBOX, unpack_envelopes
+
+HELLO = "query.hello"
+POLL_SECONDS = 0.5
+GREETING_TIMEOUT = 600.0  # seconds; the first greeting loads the base model
+
+
+class RosterError(RuntimeError):
+    """The network of the recipe could not be gathered; the message says who is missing and why."""
+
+
+@dataclass
+class Member:
+    """One agent, as it introduced itself."""
+
+    agent: int
+    node: int
+    did: str
+    round: int
+    base: str
+    outbox: dict[int, list[bytes]]
+
+
+class Roster:
+    """The agents 0..N-1 of a run and the Flower nodes they are reached by."""
+
+    def __init__(self, agents: int, greeting: ConfigRecord) -> None:
+        self.agents = agents
+        self._greeting = greeting
+        self._members: dict[int, Member] = {}
+        self._greeted: set[int] = set()
+        self._present: set[int] = set()
+        self._faults: dict[int, str] = {}
+
+    def gather(self, grid: Grid, timeout: float) -> None:
+        """Greet every node until all N agents have introduced themselves.
+
+        Raises
+        ------
+        RosterError
+            After `timeout` seconds, or as soon as every node refused and there are at least N of them; or when
+            two agents hold different base models.
+        """
+        deadline = time.monotonic() + timeout
+        while len(self._members) < self.agents:
+            self.refresh(grid)
+            if len(self._members) == self.agents:
+                break
+            hopeless = len(self._present) >= self.agents and set(self._faults) >= self._present
+            if hopeless or time.monotonic() > deadline:
+                raise RosterError(self._complaint(timeout))
+            time.sleep(POLL_SECONDS)
+        bases = {member.base for member in self._members.values()}
+        if len(bases) > 1:
+            named = ", ".join(f"agent {m.agent}: {m.base}" for m in self.members())
+            raise RosterError(f"the agents hold different base models ({named})")
+
+    def refresh(self, grid: Grid) -> None:
+        """Notice who is there now, and greet newcomers: late joiners and agents back under a new node id."""
+        self._present = set(grid.get_node_ids())
+        newcomers = sorted(self._present - self._greeted)
+        if not newcomers:
+            return
+        log(INFO, "greeting %d node(s)", len(newcomers))
+        messages = [Message(RecordDict({CONFIG: self._greeting}), node, HELLO) for node in newcomers]
+        for reply in grid.send_and_receive(messages, timeout=GREETING_TIMEOUT):
+            node = reply.metadata.src_node_id
+            self._greeted.add(node)
+            if reply.has_error():
+                self._faults[node] = reply.error.reason.strip()
+                log(WARNING, "node %d does not take part: %s", node, self._faults[node])
+            else:
+                self._admit(node, reply.content)
+
+    def present(self) -> list[Member]:
+        """The members whose node is connected now, by agent number."""
+        return [member for member in self.members() if member.node in self._present]
+
+    def members(self) -> list[Member]:
+        return [self._members[agent] for agent in sorted(self._members)]
+
+    def agent_of(self, node: int) -> int | None:
+        """The agent behind a node id, or None for a node that does not take part."""
+        return next((m.agent for m in self._members.values() if m.node == node), None)
+
+    def dids(self) -> str:
+        """Agent number -> did:key, as JSON for a config record."""
+        return json.dumps({str(member.agent): member.did for member in self.members()})
+
+    def _admit(self, node: int, content: RecordDict) -> None:
+        hello = content.config_records[CONFIG]
+        agent, did = int(str(hello["agent"])), str(hello["did"])
+        if not 0 <= agent < self.agents:
+            return  # a spare node: Flower may simulate more nodes than the recipe has agents
+        known = self._members.get(agent)
+        if known is not None and known.did != did:
+            # The first key heard is the agent's; another node claiming its number is turned away.
+            log(WARNING, "node %d claims to be agent %d with another key: ignored", node, agent)
+            return
+        outbox = _by_round(unpack_envelopes(content, OUTBOX).items())
+        self._members[agent] = Member(agent, node, did, int(str(hello["round"])), str(hello["base"]), outbox)
+
+    def _complaint(self, timeout: float) -> str:
+        missing = [str(agent) for agent in range(self.agents) if agent not in self._members]
+        reasons = "; ".join(sorted(set(self._faults.values())))
+        return (
+            f"{len(self._members)} of {self.agents} agents introduced themselves within {timeout:g} s; "
+            f"missing: {', '.join(missing)}" + (f"; refused: {reasons}" if reasons else "")
+        )
+
+
+def _by_round(labelled: Iterable[tuple[str, bytes]]) -> dict[int, list[bytes]]:
+    outbox: dict[int, list[bytes]] = {}
+    for label, data in labelled:
+        outbox.setdefault(int(label.split("/")[0]), []).append(data)
+    return outbox

@@ -1,0 +1,36 @@
+"""Where things lie on a machine: runs and tracking under one visible folder, models in the user's cache."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def symphony_folder() -> Path:
+    """Runs and the default MLflow store: $SYMPHONY_HOME, else ~/.symphony-fl."""
+    return Path(os.environ.get("SYMPHONY_HOME") or Path.home() / ".symphony-fl").expanduser().resolve()
+
+
+def run_folder(run_dir: str, run_id: int) -> Path:
+    """The folder of one run: the one the user named, else one per Flower run id."""
+    if run_dir:
+        return Path(run_dir).expanduser().resolve()
+    return symphony_folder() / "runs" / f"flwr-{run_id}"
+
+
+def home_folder(run: Path, agent: int) -> Path:
+    """An agent's home in a simulated run."""
+    return run / "agents" / f"{agent:04d}"
+
+
+def default_tracking_uri() -> str:
+    """MLflow's SQLite store, shared by all runs under one Symphony folder."""
+    folder = symphony_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def safe_name(text: str) -> str:
+    """`text` as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"

@@ -1,0 +1,113 @@
+"""What happened in a run: one line per agent and event, kept in a file so that a resumed run knows its past.
+
+The figures a run is judged by are derived here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One agent's figures of one round. `kind` is train, evaluate or bytes."""
+
+    kind: str
+    round: int
+    agent: int
+    metrics: Metrics = field(default_factory=dict)
+    adapter: str = ""  # digest of the adapter these figures belong to
+
+
+class History:
+    """Events by (kind, round, agent); a repeated one replaces the first, as after a resume."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._events: dict[tuple[str, int, int], Event] = {}
+        if path.exists():
+            self._read()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, event: Event) -> None:
+        """Remember and append to the file."""
+        self._events[event.kind, event.round, event.agent] = event
+        self._file.write(json.dumps(asdict(event), separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def events(self, kind: str) -> Iterator[Event]:
+        """Events of a kind in the order of rounds and agents."""
+        return (self._events[key] for key in sorted(self._events) if key[0] == kind)
+
+    def rounds(self, kind: str) -> list[int]:
+        return sorted({event.round for event in self.events(kind)})
+
+    def mean(self, kind: str, metric: str) -> dict[int, float]:
+        """Round -> mean over the agents that reported the metric in it."""
+        values: dict[int, list[float]] = defaultdict(list)
+        for event in self.events(kind):
+            if metric in event.metrics:
+                values[event.round].append(event.metrics[metric])
+        return {number: sum(found) / len(found) for number, found in sorted(values.items())}
+
+    def total(self, metric: str, up_to: int | None = None) -> dict[int, float]:
+        """Agent -> sum of a metric of the `bytes` events over the rounds up to `up_to`."""
+        sums: dict[int, float] = defaultdict(float)
+        for event in self.events("bytes"):
+            if up_to is None or event.round <= up_to:
+                sums[event.agent] += event.metrics.get(metric, 0.0)
+        return dict(sums)
+
+    def refused(self) -> dict[str, int]:
+        """Name of the refusal -> envelopes refused for it, over all agents and rounds."""
+        sums: dict[str, int] = defaultdict(int)
+        for kind in ("train", "evaluate"):
+            for event in self.events(kind):
+                for name, value in event.metrics.items():
+                    if name.startswith("refused/"):
+                        sums[name.removeprefix("refused/")] += int(value)
+        return dict(sorted(sums.items()))
+
+    def summary(self, agents: int) -> dict[str, Any]:
+        """The figures of the run: accuracies are means over all agents of the mean over all skills.
+
+        `bytes_*_per_agent` are means over the run's agents, counted on the envelopes (FedAvg: on the arrays).
+        """
+        accuracy = self.mean("evaluate", "accuracy/mean")
+        last = max(accuracy, default=None)
+        final = [event for event in self.events("evaluate") if event.round == last]
+        trained = self.rounds("train")
+        return {
+            "accuracy_before": accuracy.get(0),
+            "accuracy_after": None if last is None else accuracy[last],
+            "accuracy_min_agent": min((event.metrics["accuracy/mean"] for event in final), default=None),
+            "bytes_sent_per_agent": sum(self.total("bytes/sent").values()) / agents,
+            "bytes_received_per_agent": sum(self.total("bytes/received").values()) / agents,
+            "rounds": trained[-1] if trained else 0,
+            "refused": self.refused(),
+            "adapter_digests": {str(event.agent): event.adapter for event in final},
+        }
+
+    def _read(self) -> None:
+        """Read back what was written; a last line cut short by a kill is dropped, and overwritten cleanly."""
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        for line in whole.splitlines():
+            values: Mapping[str, Any] = json.loads(line)
+            event = Event(**values)
+            self._events[event.kind, event.round, event.agent] = event
+        if whole != text:
+            self.path.write_text(whole, encoding="utf-8")

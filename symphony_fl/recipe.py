@@ -1,0 +1,312 @@
+"""Recipes: one YAML file names everything of an experiment; nothing is read that is not declared here.
+
+A recipe is checked whole before any work starts: unknown keys (with "did you mean"), types, ranges and short
+names. What is left afterwards is a plain, typed `Recipe`; its digest is logged and checked by every agent.
+Configuration objects stop at the edge: components take explicit arguments (see `components.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+RECIPES_FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the field, its value and what is allowed."""
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    choices: Sequence[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A recipe field: its default, its meaning, and the values it admits (`above` excludes the bound)."""
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class ModelOptions:
+    name: str = option("tiny", "tiny, smollm2, a Hugging Face causal LM, or a folder that holds one")
+    quantization: str = option(
+        "none", "nf4 loads the base model in 4 bit through bitsandbytes", choices=("none", "nf4")
+    )
+    dtype: str = option(
+        "float32", "type of the frozen weights", choices=("float32", "bfloat16", "float16")
+    )
+    device: str = option("cpu", "torch device of an agent: cpu, cuda, cuda:1, mps")
+
+
+@dataclass
+class AdapterOptions:
+    kind: str = option("lora", "what is trained beside the frozen weights", choices=("lora", "lora_fa", "lora_sb"))
+    rank: int = option(8, "rank r of the adapter", low=1, high=1024)
+    alpha: float = option(16.0, "LoRA alpha; the adapter is scaled by alpha / r", above=0)
+    targets: list[str] = option(["all-linear"], "names of the adapted modules, or all-linear")
+
+
+@dataclass
+class LearnerOptions:
+    name: str = option("grpo", "grpo: our loop for many short rounds; trl: TRL's GRPOTrainer", choices=("grpo", "trl"))
+    steps: int = option(4, "GRPO steps per round", low=0)
+    prompts: int = option(16, "tasks per step", low=1)
+    samples: int = option(8, "completions per task (the group, G)", low=2)
+    learning_rate: float = option(3e-3, "AdamW's learning rate", above=0, high=1)
+    beta1: float = option(0.9, "AdamW's first-moment decay", low=0, high=0.9999)
+    beta2: float = option(0.95, "AdamW's second-moment decay", low=0, high=0.99999)
+    weight_decay: float = option(0.0, "AdamW's decoupled weight decay", low=0, high=1)
+    clip_low: float = option(0.2, "the ratio is clipped to at least 1 - clip_low", above=0, high=1)
+    clip_high: float = option(0.28, "the ratio is clipped to at most 1 + clip_high", above=0, high=10)
+    kl: float = option(0.0, "weight of the KL divergence to the base model", low=0, high=10)
+    normalization: str = option(
+        "dr_grpo", "how token losses are averaged", choices=("dr_grpo", "token", "sequence")
+    )
+    scale_rewards: str = option(
+        "none", "divide advantages by the group's standard deviation, or not", choices=("none", "group")
+    )
+    max_grad_norm: float = option(1.0, "gradient norm is clipped to this", above=0)
+    max_new_tokens: int = option(12, "longest completion, in tokens", low=1, high=32768)
+    temperature: float = option(1.0, "sampling temperature while learning", above=0, high=10)
+    inner_epochs: int = option(1, "optimizer steps per batch of rollouts", low=1, high=100)
+
+
+@dataclass
+class TaskOptions:
+    skills: list[str] = option(
+        ["reverse", "sort", "duplicate", "next_letter", "swap", "rotate", "max", "min", "add", "subtract"],
+        "skills of the run; every agent is evaluated on all of them",
+    )
+    split: str = option(
+        "disjoint",
+        "disjoint: each agent trains on its own share of the skills only; all: every agent trains on all",
+        choices=("disjoint", "all"),
+    )
+    held_out: int = option(30, "held-out tasks per skill", low=1, high=100000)
+    held_out_seed: int = option(1234, "seed of the held-out tasks: the same in every recipe compared", low=0)
+    evaluate_every: int = option(5, "rounds between two evaluations (first and last always)", low=1)
+
+
+@dataclass
+class TopologyOptions:
+    name: str = option("ring", "the graph G = (A, E) of who sends to whom")
+    degree: int = option(3, "neighbours per agent (k_regular, small_world)", low=1)
+    probability: float = option(0.2, "rewiring probability (small_world)", low=0, high=1)
+    edges: list[list[int]] = option([], "explicit edge list (edges), pairs of agent numbers")
+
+
+@dataclass
+class ExchangeOptions:
+    rule: str = option("average", "how received updates change an adapter (eq. 4)")
+    selection: str = option("cyclic", "which entries travel (S of eq. 3)")
+    density: float = option(1.0, "share of the entries that travels per round", above=0, high=1)
+    coding: str = option("int8", "how a value travels")
+
+
+@dataclass
+class TrackingOptions:
+    uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
+    experiment: str = option("symphony-fl", "MLflow experiment")
+
+
+@dataclass
+class LimitOptions:
+    wait_for_nodes: float = option(180.0, "seconds to wait for the agents' nodes before giving up", above=0)
+    round_timeout: float = option(3600.0, "seconds after which a round goes on without the missing", above=0)
+
+
+@dataclass
+class Recipe:
+    """Everything of an experiment. Seeds of all randomness derive from (seed, agent, round)."""
+
+    name: str = option("default", "name of the recipe in results")
+    description: str = option("", "one line for people")
+    strategy: str = option(
+        "gossip", "gossip, fedavg (Flower's own, the baseline) or isolated", choices=("gossip", "fedavg", "isolated")
+    )
+    agents: int = option(4, "number of agents, N", low=2, high=100000)
+    rounds: int = option(30, "number of rounds", low=1)
+    seed: int = option(0, "seed of the run", low=0, high=2**31 - 1)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    adapter: AdapterOptions = field(default_factory=AdapterOptions)
+    learner: LearnerOptions = field(default_factory=LearnerOptions)
+    tasks: TaskOptions = field(default_factory=TaskOptions)
+    topology: TopologyOptions = field(default_factory=TopologyOptions)
+    exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    limits: LimitOptions = field(default_factory=LimitOptions)
+
+    def to_json(self) -> str:
+        """Canonical text: the same recipe gives the same bytes on every machine."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over the canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the project."""
+    return sorted(path.stem for path in RECIPES_FOLDER.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The checked recipe of that name or file, with `key=value` overrides applied last.
+
+    Raises
+    ------
+    RecipeError
+        Names the recipe, the field, its value and what is allowed. Component names and what only holds
+        between fields are checked by `components.check_recipe`.
+    """
+    layers = [*_layers(name_or_path, seen=()), _parse_overrides(overrides)]
+    return _build(layers, source=name_or_path)
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """The recipe a server sent, checked like a file's."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"recipe received: not JSON ({error})") from None
+    return _build([values], source="received")
+
+
+def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Mapping[str, Any]]:
+    path = _find(name_or_path, beside=seen[-1].parent if seen else None)
+    if path in seen:
+        raise RecipeError(f"recipe {path.name!r}: extends itself")
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {str(path)!r}: {_one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {str(path)!r}: must be a mapping of keys to values")
+    parent = values.pop("extends", None)
+    values.setdefault("name", path.stem)
+    below = [] if parent is None else _layers(str(parent), (*seen, path))
+    return [*below, values]
+
+
+def _find(name_or_path: str, beside: Path | None) -> Path:
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        path = Path(name_or_path).expanduser()
+        candidates = [path] if beside is None or path.is_absolute() else [beside / path, path]
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate.resolve()
+        raise RecipeError(f"recipe {name_or_path!r}: no such file")
+    path = RECIPES_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"recipe {name_or_path!r}: unknown{did_you_mean(name_or_path, recipe_names())}")
+    return path
+
+
+def _parse_overrides(overrides: Iterable[str]) -> Mapping[str, Any]:
+    items = list(overrides)
+    for item in items:
+        if "=" not in item or item.startswith("="):
+            raise RecipeError(f"override {item!r}: must look like key=value")
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(items), resolve=True)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise RecipeError(f"overrides {' '.join(items)!r}: {_one_line(error)}") from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _build(layers: Sequence[Mapping[str, Any]], source: str) -> Recipe:
+    for layer in layers:
+        _check_keys(layer, Recipe(), prefix="", source=source)
+    config: DictConfig = OmegaConf.structured(Recipe)
+    for layer in layers:
+        try:
+            config = OmegaConf.merge(config, layer)  # type: ignore[assignment]
+        except (OmegaConfBaseException, ValueError, TypeError) as error:
+            raise RecipeError(f"recipe {source!r}: {_type_error(error)}") from None
+    recipe = OmegaConf.to_object(config)
+    assert isinstance(recipe, Recipe)
+    _check_values(recipe, prefix="", source=source)
+    return recipe
+
+
+def _check_keys(values: Mapping[str, Any], schema: Any, prefix: str, source: str) -> None:
+    known = {item.name: getattr(schema, item.name) for item in fields(schema)}
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(
+                f"recipe {source!r}: unknown key {prefix + str(key)!r}{did_you_mean(str(key), known)}"
+            )
+        if is_dataclass(known[key]):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"recipe {source!r}: {prefix}{key} = {value!r}: must be a mapping of keys to values")
+            _check_keys(value, known[key], f"{prefix}{key}.", source)
+
+
+def _check_values(options: Any, prefix: str, source: str) -> None:
+    for item in fields(options):
+        value, name = getattr(options, item.name), prefix + item.name
+        if is_dataclass(value):
+            _check_values(value, f"{name}.", source)
+            continue
+        where = f"recipe {source!r}: {name} = {value!r}"
+        rule = item.metadata
+        if rule["choices"] is not None and value not in rule["choices"]:
+            raise RecipeError(f"{where}: unknown{did_you_mean(str(value), rule['choices'])}")
+        if isinstance(value, int | float) and not _within(value, rule):
+            raise RecipeError(f"{where}: must be {_range(rule)}")
+
+
+def _within(value: float, rule: Mapping[str, Any]) -> bool:
+    return (
+        value == value  # NaN is in no range
+        and (rule["low"] is None or value >= rule["low"])
+        and (rule["high"] is None or value <= rule["high"])
+        and (rule["above"] is None or value > rule["above"])
+    )
+
+
+def _range(rule: Mapping[str, Any]) -> str:
+    parts = []
+    if rule["low"] is not None:
+        parts.append(f"at least {rule['low']}")
+    if rule["above"] is not None:
+        parts.append(f"above {rule['above']}")
+    if rule["high"] is not None:
+        parts.append(f"at most {rule['high']}")
+    return " and ".join(parts) or "a number"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """': did you mean ...' for a near miss, else the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _type_error(error: BaseException) -> str:
+    """OmegaConf's message on one line, led by the field's full name."""
+    key = getattr(error, "full_key", None)
+    message = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{key}: {message}" if key else message

@@ -1,0 +1,128 @@
+"""MLflow: one parent run per recipe and seed, a child run per agent. The only importer of mlflow.
+
+Metric names (the paper, section 6.4, in the field's words):
+
+    accuracy/<skill>, accuracy/mean, accuracy/min   held-out accuracy, 0 to 1
+    reward/local, reward/<skill>                    mean reward of the round's rollouts, 0 to 1
+    bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
+    bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
+    bytes/flower                                    bytes of the whole Flower message contents, both directions
+    drift                                           distance to the neighbours' updates / distance moved since the start
+    similarity                                      cosine between the agent's and its neighbours' movement
+    staleness                                       rounds between an update's sealing and its merging
+    refused/<error>                                 envelopes refused for that named reason
+    seconds/{learn,merge,select,seal,evaluate}      seconds an agent spent
+    accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from symphony_fl.recipe import Recipe
+
+MAX_PARAM = 500  # characters every MLflow store accepts
+
+
+@dataclass(frozen=True)
+class TrackingIds:
+    """Where a run is recorded; kept in the run's folder so that a resumed run goes on in the same place."""
+
+    experiment: str
+    parent: str
+    children: dict[str, str]
+
+
+class Tracker:
+    """Writes one run. Every call is explicit about its MLflow run: no global active run is touched."""
+
+    def __init__(self, uri: str, recipe: Recipe, run: str, folder: Path) -> None:
+        self.uri = uri
+        self._client = MlflowClient(tracking_uri=uri)
+        self._file = folder / "tracking.json"
+        self._ids = self._resume() or self._create(recipe, run)
+
+    def agent(self, agent: int, round: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of one agent at a round, to its child run."""
+        self._log(self._ids.children[str(agent)], round, metrics)
+
+    def run(self, round: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of the network as a whole at a round, to the parent run."""
+        self._log(self._ids.parent, round, metrics)
+
+    def tag_agent(self, agent: int, tags: Mapping[str, str]) -> None:
+        """Who the agent is: did:key, skills."""
+        for key, value in tags.items():
+            self._client.set_tag(self._ids.children[str(agent)], key, value)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """A file of the run, to the parent run's artifacts."""
+        self._client.log_artifact(self._ids.parent, str(path), folder)
+
+    def finish(self, status: str) -> None:
+        """Close parent and children. `status` is FINISHED, FAILED or KILLED."""
+        for run_id in (*self._ids.children.values(), self._ids.parent):
+            self._client.set_terminated(run_id, status)
+
+    @property
+    def parent(self) -> str:
+        """MLflow's id of the parent run."""
+        return self._ids.parent
+
+    def _log(self, run_id: str, round: int, metrics: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(run_id, [Metric(name, value, now, round) for name, value in metrics.items()])
+
+    def _resume(self) -> TrackingIds | None:
+        if not self._file.exists():
+            return None
+        return TrackingIds(**json.loads(self._file.read_text()))
+
+    def _create(self, recipe: Recipe, run: str) -> TrackingIds:
+        found = self._client.get_experiment_by_name(recipe.tracking.experiment)
+        experiment = found.experiment_id if found else self._client.create_experiment(recipe.tracking.experiment)
+        tags = {
+            "mlflow.runName": run,
+            "recipe": recipe.name,
+            "recipe.digest": recipe.digest,
+            "strategy": recipe.strategy,
+            "model": recipe.model.name,
+            "topology": recipe.topology.name,
+            "rule": recipe.exchange.rule,
+            "selection": recipe.exchange.selection,
+            "density": str(recipe.exchange.density),
+            "coding": recipe.exchange.coding,
+            "seed": str(recipe.seed),
+        }
+        parent = self._client.create_run(experiment, tags=tags).info.run_id
+        params = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat_items(asdict(recipe)).items()]
+        self._client.log_batch(parent, params=params)
+        children = {str(agent): self._create_child(experiment, parent, agent) for agent in range(recipe.agents)}
+        ids = TrackingIds(experiment, parent, children)
+        self._file.write_text(json.dumps(asdict(ids)))
+        return ids
+
+    def _create_child(self, experiment: str, parent: str, agent: int) -> str:
+        tags = {"mlflow.runName": f"agent-{agent}", "mlflow.parentRunId": parent, "agent": str(agent)}
+        run_id = self._client.create_run(experiment, tags=tags).info.run_id
+        self._client.log_batch(run_id, tags=[RunTag("kind", "agent")])
+        return str(run_id)
+
+
+def flat_items(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys, as MLflow's parameters want them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flat_items(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
