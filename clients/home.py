@@ -2,7 +2,7 @@
 
     home/
       key                     Ed25519 private key, 32 raw bytes, mode 0600: the agent's identity
-      recipe.json             the recipe this home was founded for, and the run's name
+      founding.json           the recipe this home was founded for, and the run's name
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
       home.lock               held while a process works in the home
 
@@ -11,6 +11,7 @@ All state of an agent is one file, so one rename commits it: write aside, fsync,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-
-from symphony_fl.exchange.flat import digest
 
 FORMAT = "symphony-home-1"
 OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
@@ -102,16 +101,19 @@ class Home:
         HomeError
             The home was founded for another run or another recipe: its adapter would be misread.
         """
-        path = self.folder / "recipe.json"
-        founding = {"run": run, "recipe": json.loads(recipe_json)}
+        path = self.folder / "founding.json"
+        founding = {"run": run, "recipe_json": recipe_json}
         if not path.exists():
-            _write_atomically(path, json.dumps(founding, sort_keys=True).encode())
-        elif self.founding() != founding:
-            raise HomeError(f"{path}: this home belongs to run {self.founding()['run']!r} or to another recipe, not to {run!r}")
+            _write_atomically(path, json.dumps(founding, indent=1).encode())
+            return
+        ours = self.founding()
+        if ours != founding:
+            what = "another recipe" if ours["run"] == run else f"run {ours['run']!r}"
+            raise HomeError(f"{path}: this home belongs to {what}, not to {run!r} with the recipe received")
 
-    def founding(self) -> dict[str, Any]:
-        """{"run": its name, "recipe": the resolved recipe}."""
-        path = self.folder / "recipe.json"
+    def founding(self) -> dict[str, str]:
+        """{"run": its name, "recipe_json": the resolved recipe}."""
+        path = self.folder / "founding.json"
         try:
             values = json.loads(path.read_text())
         except FileNotFoundError:
@@ -127,22 +129,23 @@ class Home:
         Raises
         ------
         HomeError
-            The file is damaged: it does not parse, or the adapter does not have the digest it was committed with.
+            The file is damaged: it does not parse, or does not have the checksum it was committed with.
         """
         path = self.folder / "state.safetensors"
         if not path.exists():
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                meta = json.loads(file.metadata()["state"])
+                text, checksum = file.metadata()["state"], file.metadata()["sha256"]
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
+            meta = json.loads(text)
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
             raise HomeError(f"{path}: damaged ({error})") from None
-        adapter = arrays.pop("adapter")
         if meta["format"] != FORMAT:
             raise HomeError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
-        if digest(adapter).hex() != meta["adapter"]:
-            raise HomeError(f"{path}: damaged (the adapter is not the one committed)")
+        if _checksum(text, arrays) != checksum:
+            raise HomeError(f"{path}: damaged (its content is not what was committed)")
+        adapter = arrays.pop("adapter")
         outbox = {
             int(number): [arrays.pop(f"outbox/{number}/{i}").tobytes() for i in range(count)]
             for number, count in meta["outbox"].items()
@@ -154,20 +157,33 @@ class Home:
         """Make `state` the home's content, atomically and durably."""
         newest = sorted(state.outbox)[-OUTBOX_ROUNDS:]
         outbox = {number: state.outbox[number] for number in newest}
-        tensors: dict[str, np.ndarray] = {"adapter": np.ascontiguousarray(state.adapter, np.float32), **state.arrays}
+        tensors: dict[str, np.ndarray] = {
+            "adapter": np.ascontiguousarray(state.adapter, np.float32),
+            **state.arrays,
+        }
         for number, envelopes in outbox.items():
             for i, envelope in enumerate(envelopes):
                 tensors[f"outbox/{number}/{i}"] = np.frombuffer(envelope, np.uint8)
         meta: Mapping[str, Any] = {
             "format": FORMAT,
-            "adapter": digest(state.adapter).hex(),
             "outbox": {str(number): len(envelopes) for number, envelopes in outbox.items()},
             "round": state.round,
             "last_seen": state.last_seen,
             "roster": state.roster,
             "report": state.report,
         }
-        _write_atomically(self.folder / "state.safetensors", save(tensors, {"state": json.dumps(meta)}))
+        text = json.dumps(meta)
+        data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})
+        _write_atomically(self.folder / "state.safetensors", data)
+
+
+def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the metadata and every tensor in the order of names."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return total.hexdigest()
 
 
 def _write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -120,3 +120,18 @@ def config_value(content: RecordDict, key: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise MessageError(f"{CONFIG}.{key} = {value!r}: must be {kind.__name__}")
     return value
+
+
+def unpack_roster(content: RecordDict) -> dict[int, str]:
+    """Agent number -> did:key, as the server knows them.
+
+    Raises
+    ------
+    MessageError
+        No JSON object of numbers to strings.
+    """
+    text = config_value(content, "roster", str)
+    try:
+        return {int(number): str(did) for number, did in json.loads(text).items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise MessageError(f"{CONFIG}.roster: {error}") from None

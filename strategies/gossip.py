@@ -119,7 +119,9 @@ class Gossip(Strategy):
     def _answers(self, replies: Iterable[Message]) -> list[tuple[int, Message]]:
         """Replies of members, by agent number: the order of arrival must not matter."""
         found = [(self.roster.agent_of(reply.metadata.src_node_id), reply) for reply in replies]
-        return sorted(((agent, reply) for agent, reply in found if agent is not None), key=lambda pair: pair[0])
+        return sorted(
+            ((agent, reply) for agent, reply in found if agent is not None), key=lambda pair: pair[0]
+        )
 
     def _account(self, kind: str, number: int, agent: int, reply: Message) -> bool:
         """Book a reply; one that arrived whole also confirms the mail its message carried."""

@@ -103,7 +103,9 @@ class Recorder:
         if "reward/local" in figures:
             parts.append(f"reward {figures['reward/local']:.3f}")
         if "accuracy/mean" in figures:
-            parts.append(f"accuracy {figures['accuracy/mean']:.3f} (lowest agent {figures['accuracy/min']:.3f})")
+            parts.append(
+                f"accuracy {figures['accuracy/mean']:.3f} (lowest agent {figures['accuracy/min']:.3f})"
+            )
         parts.append(f"sent {figures['bytes/sent'] / 1000:.1f} kB per agent")
         parts.append(f"{time.monotonic() - self._started:.0f} s")
         return "symphony: " + ", ".join(parts)

@@ -58,7 +58,12 @@ def _accuracy_by_bytes(history: History, axes: Axes) -> None:
     for event_agent in sorted({event.agent for event in history.events("evaluate")}):
         events = [event for event in history.events("evaluate") if event.agent == event_agent]
         sent = [history.total("bytes/sent", event.round).get(event_agent, 0.0) / 1000 for event in events]
-        axes.plot(sent, [event.metrics["accuracy/mean"] for event in events], marker=".", label=f"agent {event_agent}")
+        axes.plot(
+            sent,
+            [event.metrics["accuracy/mean"] for event in events],
+            marker=".",
+            label=f"agent {event_agent}",
+        )
     axes.set(xlabel="kB sent by the agent", ylabel="held-out accuracy, all skills", ylim=(0, 1))
     axes.grid(alpha=0.3)
 
@@ -79,14 +84,21 @@ def _skills(history: History, axes: Axes) -> None:
     rounds = history.rounds("evaluate")
     final = [event for event in history.events("evaluate") if rounds and event.round == rounds[-1]]
     skills = sorted(
-        {name.removeprefix("accuracy/") for event in final for name in event.metrics if name.startswith("accuracy/")}
+        {
+            name.removeprefix("accuracy/")
+            for event in final
+            for name in event.metrics
+            if name.startswith("accuracy/")
+        }
         - {"mean", "min"}
     )
     trained = {
         event.agent: {name.removeprefix("reward/") for name in event.metrics if name.startswith("reward/")}
         for event in history.events("train")
     }
-    table = np.array([[event.metrics.get(f"accuracy/{skill}", np.nan) for skill in skills] for event in final])
+    table = np.array(
+        [[event.metrics.get(f"accuracy/{skill}", np.nan) for skill in skills] for event in final]
+    )
     if table.size:
         image = axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         axes.figure.colorbar(image, ax=axes, label="accuracy")

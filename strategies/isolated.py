@@ -1,0 +1,14 @@
+"""No exchange at all: every agent improves alone. The lower baseline, and what gossip must beat to be worth a byte."""
+
+from __future__ import annotations
+
+from strategies.gossip import Gossip
+from strategies.recorder import Recorder
+from strategies.roster import Roster
+
+
+def isolated(
+    roster: Roster, recorder: Recorder, *, finished: int, rounds: int, evaluate_every: int
+) -> Gossip:
+    """Gossip on a graph without edges."""
+    return Gossip(None, roster, recorder, finished=finished, rounds=rounds, evaluate_every=evaluate_every)

@@ -1,0 +1,208 @@
+"""The server's face: gather the agents of a recipe, let the strategy carry their rounds, write down what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import INFO
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+
+from clients.messages import ARRAYS, CONFIG, ROUND
+from strategies.fedavg import RecordedFedAvg
+from strategies.gossip import Gossip
+from strategies.isolated import isolated
+from strategies.recorder import Recorder
+from strategies.roster import Roster
+from symphony_fl.components import check_recipe, recipe_topology
+from symphony_fl.folders import default_tracking_uri, run_folder
+from symphony_fl.history import History
+from symphony_fl.plots import plot_run
+from symphony_fl.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.tracking import Tracker
+
+ADAPTER_QUERY = "query.adapter"
+
+app = ServerApp()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a recipe, a name and the folder that holds all of it."""
+
+    recipe: Recipe
+    name: str
+    folder: Path
+    flower_id: int
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Entry point of `flwr run`."""
+    config = context.run_config
+    recipe = check_recipe(load_recipe(str(config["recipe"]), shlex.split(str(config["overrides"]))))
+    folder = run_folder(str(config["run-dir"]), context.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(recipe, folder.name, folder, context.run_id)
+    log(INFO, "symphony: recipe %s (digest %s), folder %s", recipe.name, recipe.digest, folder)
+    _claim_folder(run)
+    history = History(folder / "history.jsonl")
+    tracker = Tracker(recipe.tracking.uri or default_tracking_uri(), recipe, run.name, folder)
+    started = time.monotonic()
+    try:
+        _rounds(grid, run, history, tracker)
+    except BaseException as error:
+        _finish(run, history, tracker, "failed", time.monotonic() - started, str(error))
+        raise
+    _finish(run, history, tracker, "completed", time.monotonic() - started, "")
+
+
+def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
+    recipe = run.recipe
+    greeting = ConfigRecord({"run": run.name, "digest": recipe.digest, "recipe": recipe.to_json()})
+    roster = Roster(recipe.agents, greeting)
+    roster.gather(grid, recipe.limits.wait_for_nodes)
+    for member in roster.members():
+        tracker.tag_agent(member.agent, {"did": member.did, "base": member.base})
+    recorder = Recorder(history, tracker, recipe.agents, recipe.rounds)
+    finished = min(member.round for member in roster.members())
+    config = ConfigRecord({"run": run.name, "digest": recipe.digest})
+    if finished:
+        log(INFO, "symphony: resuming after round %d", finished)
+    else:
+        _evaluate_before(grid, roster, recorder, config, recipe.limits.round_timeout)
+    if finished >= recipe.rounds and _evaluated(history, recipe):
+        log(INFO, "symphony: all %d rounds are already done", recipe.rounds)
+        return
+    # A run stopped between its last training and its last evaluation repeats that round: agents that have
+    # finished it answer from their homes without training again.
+    finished = min(finished, recipe.rounds - 1)
+    strategy = STRATEGIES[recipe.strategy](recipe, roster, recorder, finished)
+    strategy.start(
+        grid=grid,
+        initial_arrays=_initial_arrays(grid, roster, recipe, config),
+        num_rounds=recipe.rounds - finished,
+        timeout=recipe.limits.round_timeout,
+        train_config=config,
+        evaluate_config=config,
+    )
+
+
+def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+    return Gossip(
+        recipe_topology(recipe),
+        roster,
+        recorder,
+        finished=finished,
+        rounds=recipe.rounds,
+        evaluate_every=recipe.tasks.evaluate_every,
+    )
+
+
+def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+    every = recipe.tasks.evaluate_every
+    return isolated(roster, recorder, finished=finished, rounds=recipe.rounds, evaluate_every=every)
+
+
+def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+    if finished:
+        raise RecipeError(
+            "strategy = 'fedavg': cannot be resumed; the global adapter lived in the stopped server"
+        )
+    return RecordedFedAvg(roster, recorder, rounds=recipe.rounds, evaluate_every=recipe.tasks.evaluate_every)
+
+
+STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
+    "gossip": _gossip,
+    "fedavg": _fedavg,
+    "isolated": _isolated,
+}
+
+
+def _evaluate_before(
+    grid: Grid, roster: Roster, recorder: Recorder, config: ConfigRecord, timeout: float
+) -> None:
+    """Held-out accuracy of what every agent starts from, booked as round 0."""
+    config = ConfigRecord({**config, ROUND: 0, "roster": roster.dids()})
+    messages = [
+        Message(RecordDict({CONFIG: config}), member.node, MessageType.EVALUATE)
+        for member in roster.present()
+    ]
+    for reply in grid.send_and_receive(messages, timeout=timeout):
+        agent = roster.agent_of(reply.metadata.src_node_id)
+        if agent is not None:
+            recorder.report("evaluate", 0, agent, reply)
+    recorder.round_finished(0)
+
+
+def _initial_arrays(grid: Grid, roster: Roster, recipe: Recipe, config: ConfigRecord) -> ArrayRecord:
+    """FedAvg's first global adapter, asked of one agent since all draw the same; gossip has none."""
+    if recipe.strategy != "fedavg":
+        return ArrayRecord()
+    first = roster.members()[0]
+    message = Message(RecordDict({CONFIG: config}), first.node, ADAPTER_QUERY)
+    (reply,) = grid.send_and_receive([message], timeout=recipe.limits.round_timeout)
+    if reply.has_error():
+        raise RuntimeError(f"agent {first.agent} could not give its adapter: {reply.error.reason}")
+    return reply.content.array_records[ARRAYS]
+
+
+def _evaluated(history: History, recipe: Recipe) -> bool:
+    return recipe.rounds in history.rounds("evaluate")
+
+
+def _claim_folder(run: Run) -> None:
+    """A folder belongs to one recipe: refuse another one before anything is written into it.
+
+    Raises
+    ------
+    RecipeError
+        The folder holds a run of another recipe.
+    """
+    path = run.folder / "recipe.json"
+    if not path.exists():
+        path.write_text(run.recipe.to_json())
+    elif path.read_text() != run.recipe.to_json():
+        raise RecipeError(f"run-dir = {str(run.folder)!r}: holds a run of another recipe")
+
+
+def _finish(run: Run, history: History, tracker: Tracker, status: str, seconds: float, error: str) -> None:
+    """Plots and adapters into MLflow, the result into the run's folder."""
+    history.close()
+    recipe = run.recipe
+    result: dict[str, Any] = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "status": status,
+        **history.summary(recipe.agents),
+        "seconds": round(seconds, 3),
+        "agents": recipe.agents,
+        "strategy": recipe.strategy,
+        "recipe_digest": recipe.digest,
+        "run": run.name,
+        "folder": str(run.folder),
+        "mlflow_run": tracker.parent,
+        "mlflow_uri": tracker.uri,
+    }
+    if error:
+        result["error"] = error
+    aside = run.folder / "result.json.new"
+    aside.write_text(json.dumps(result, indent=2))
+    os.replace(aside, run.folder / "result.json")
+    if history.rounds("evaluate"):
+        for picture in plot_run(history, run.folder / "plots"):
+            tracker.artifact(picture, "plots")
+    for adapter in sorted(run.folder.glob("agents/*/adapter/*")):
+        tracker.artifact(adapter, f"adapters/{adapter.parent.parent.name}")
+    tracker.artifact(run.folder / "result.json")
+    tracker.artifact(run.folder / "recipe.json")
+    tracker.finish("FINISHED" if status == "completed" else "FAILED")

@@ -1,0 +1,194 @@
+"""The `symphony` command: run, resume and compare recipes, measure the parts, open the dashboard."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from symphony_fl.components import check_recipe
+from symphony_fl.folders import default_tracking_uri
+from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
+from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
+from symphony_fl.tables import comparison_table, summary_table
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0 done, 1 a run failed, 2 the command or a recipe was refused."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except RecipeError as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        return 2
+    except LaunchError as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("symphony: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(options: argparse.Namespace) -> int:
+    """One recipe, start to end."""
+    recipe = check_recipe(load_recipe(options.recipe, options.overrides))
+    _check_writable(options.json)
+    folder = (
+        new_run_folder(recipe) if options.run_dir is None else Path(options.run_dir).expanduser().resolve()
+    )
+    if (folder / "recipe.json").exists():
+        raise RecipeError(
+            f"--run-dir {folder}: holds a run already; go on with it by: symphony resume {folder}"
+        )
+    return _run_one(recipe, folder, options.json)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run that was stopped, from its agents' homes."""
+    folder = Path(options.folder).expanduser().resolve()
+    if not (folder / "recipe.json").is_file():
+        raise RecipeError(f"{folder}: holds no run (no recipe.json)")
+    _check_writable(options.json)
+    return _run_one(check_recipe(load_recipe(str(folder / "recipe.json"))), folder, options.json)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """The same work under several recipes and seeds, one after the other on one SuperLink."""
+    names = [word for word in options.recipes if "=" not in word]
+    overrides = [word for word in options.recipes if "=" in word]
+    if not names:
+        raise RecipeError("compare: name at least one recipe")
+    recipes = [
+        check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
+        for seed in options.seeds
+        for name in names
+    ]
+    _check_writable(options.json)
+    runs: list[dict[str, Any]] = []
+    with private_superlink() as link:
+        for number, recipe in enumerate(recipes, start=1):
+            print(f"[{number}/{len(recipes)}] {recipe.name}, seed {recipe.seed}", flush=True)
+            runs.append(_run_or_report(link, recipe))
+            _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
+    print(comparison_table(runs))
+    return 0 if all(item["status"] == "completed" for item in runs) else 1
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure a part of the system on this machine."""
+    if options.part == "learn":
+        from symphony_fl.benchmarks.learn import run as measure
+    else:
+        from symphony_fl.benchmarks.exchange import run as measure
+    _check_writable(options.json)
+    figures = measure()
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if options.json:
+        Path(options.json).write_text(text)
+    return 0
+
+
+def recipes(options: argparse.Namespace) -> int:
+    """List the recipes that ship with the project."""
+    for name in recipe_names():
+        print(f"{name:24} {load_recipe(name).description}")
+    return 0
+
+
+def dashboard(options: argparse.Namespace) -> int:
+    """MLflow's web page on the default store."""
+    uri = default_tracking_uri()
+    print(f"http://{options.host}:{options.port}  (store: {uri}; stop with Ctrl-C)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    return subprocess.call([*command, "--host", options.host, "--port", str(options.port)])
+
+
+def _run_one(recipe: Recipe, folder: Path, json_file: str | None) -> int:
+    print(
+        f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting Flower ..."
+    )
+    print(f"folder {folder}", flush=True)
+    with private_superlink() as link:
+        result = run_recipe(link, recipe, folder, _progress)
+    _write_json(json_file, result)
+    print(summary_table(result))
+    return 0
+
+
+def _run_or_report(link: SuperLink, recipe: Recipe) -> dict[str, Any]:
+    """A failed run is a row of the comparison, not its end."""
+    folder = new_run_folder(recipe)
+    try:
+        return run_recipe(link, recipe, folder, _progress)
+    except LaunchError as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        failed = {"recipe": recipe.name, "seed": recipe.seed, "status": "failed", "error": str(error)}
+        return failed | {"folder": str(folder)}
+
+
+def _progress(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _check_writable(path: str | None) -> None:
+    """Refuse a --json FILE that cannot be written before hours of work, not after."""
+    if path is None:
+        return
+    try:
+        Path(path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).expanduser().open("a"):
+            pass
+    except OSError as error:
+        raise RecipeError(f"--json {path}: cannot be written ({error.strerror})") from None
+
+
+def _write_json(path: str | None, values: Any) -> None:
+    if path is not None:
+        Path(path).expanduser().write_text(json.dumps(values, indent=2))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="symphony", description="Agents that teach each other by gossip, on Flower."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=function.__doc__)
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command("run", run)
+    sub.add_argument("recipe", metavar="RECIPE", help="a name (see: symphony recipes) or a YAML file")
+    sub.add_argument("overrides", metavar="key=value", nargs="*", help="e.g. rounds=10 topology.name=full")
+    sub.add_argument("--json", metavar="FILE", help="write the result as JSON")
+    sub.add_argument(
+        "--run-dir", metavar="DIR", help="folder of the run (default: a new one under ~/.symphony-fl/runs)"
+    )
+    sub = command("resume", resume)
+    sub.add_argument("folder", metavar="DIR", help="the folder of the run")
+    sub.add_argument("--json", metavar="FILE", help="write the result as JSON")
+    sub = command("compare", compare)
+    sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="+", help="overrides hold for every recipe")
+    sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0])
+    sub.add_argument("--json", metavar="FILE", help="write all results as JSON")
+    sub = command("bench", bench)
+    sub.add_argument("part", choices=("exchange", "learn"))
+    sub.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    command("recipes", recipes)
+    sub = command("dashboard", dashboard)
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=5000)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

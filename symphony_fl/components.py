@@ -1,0 +1,102 @@
+"""Short name -> component, one visible dict per kind, and from a recipe to what it names.
+
+Recipes stop here: the components below take explicit arguments. Nothing heavy is imported before it is built, so
+the server checks a recipe without loading torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from symphony_fl.exchange.coding import CODECS
+from symphony_fl.exchange.rules import RULES
+from symphony_fl.exchange.select import SELECTIONS
+from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
+from symphony_fl.learning.model_check import ModelError, check_model
+from symphony_fl.learning.skills import SKILLS, SkillError, Task
+from symphony_fl.learning.tasks import held_out
+from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    from symphony_fl.learning.model import Policy
+
+LEARNERS = ("grpo", "trl")
+
+__all__ = ["CODECS", "LEARNERS", "RULES", "SELECTIONS", "SKILLS", "TOPOLOGIES", "check_recipe"]
+
+
+def check_recipe(recipe: Recipe) -> Recipe:
+    """The recipe itself, once everything it names exists and fits together. Loads no model.
+
+    Raises
+    ------
+    RecipeError
+        Names the field, its value and what is allowed.
+    """
+    _known("exchange.rule", recipe.exchange.rule, RULES)
+    _known("exchange.selection", recipe.exchange.selection, SELECTIONS)
+    _known("exchange.coding", recipe.exchange.coding, CODECS)
+    _known("topology.name", recipe.topology.name, TOPOLOGIES)
+    for skill in recipe.tasks.skills:
+        _known("tasks.skills", skill, SKILLS)
+    if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
+        raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
+    try:
+        recipe_topology(recipe)
+        check_model(recipe.model.name, recipe.model.quantization)
+        held_out_tasks(recipe)
+    except (TopologyError, ModelError, SkillError) as error:
+        raise RecipeError(str(error)) from None
+    return recipe
+
+
+def recipe_topology(recipe: Recipe) -> Topology:
+    """The graph of the run."""
+    options = recipe.topology
+    return build_topology(
+        options.name,
+        recipe.agents,
+        seed=recipe.seed,
+        degree=options.degree,
+        probability=options.probability,
+        edges=options.edges or None,
+    )
+
+
+def agent_skills(recipe: Recipe, agent: int) -> list[str]:
+    """The skills agent number `agent` trains on.
+
+    `disjoint` deals the skills out like cards; with more agents than skills several agents hold the same card.
+    """
+    skills = recipe.tasks.skills
+    if recipe.tasks.split == "all":
+        return list(skills)
+    return skills[agent :: recipe.agents] or [skills[agent % len(skills)]]
+
+
+def held_out_tasks(recipe: Recipe) -> list[Task]:
+    """The tasks every agent is evaluated on; the same for all recipes that share skills, number and seed."""
+    return held_out(recipe.tasks.skills, recipe.tasks.held_out, recipe.tasks.held_out_seed)
+
+
+def recipe_policy(recipe: Recipe) -> Policy:
+    """Base model and adapter of this process; loads them at the first call."""
+    from symphony_fl.learning.model import get_policy
+
+    model, adapter = recipe.model, recipe.adapter
+    return get_policy(
+        model.name,
+        model.quantization,
+        model.dtype,
+        model.device,
+        adapter.kind,
+        adapter.rank,
+        adapter.alpha,
+        adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
+    )
+
+
+def _known(field: str, value: str, names: Iterable[str]) -> None:
+    if value not in names:
+        raise RecipeError(f"{field} = {value!r}: unknown{did_you_mean(value, names)}")

@@ -1,0 +1,257 @@
+"""Run recipes through real `flwr run`, each time on a SuperLink of our own.
+
+`flwr run` would otherwise start, or find, a lasting local SuperLink whose environment and working folder were
+frozen when some earlier run started it, perhaps from another checkout. A private one has our environment, our
+ports and our working folder, and is gone when we are. Flower is used as a program here, never imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from symphony_fl.folders import safe_name, symphony_folder
+from symphony_fl.recipe import Recipe
+
+APP_FOLDER = Path(__file__).resolve().parent.parent
+MARK = "symphony: "  # what our ServerApp says to people
+STARTUP_SECONDS = 60.0
+STOP_SECONDS = 10.0
+COMPLETED = "finished:completed"
+
+
+class LaunchError(RuntimeError):
+    """Flower could not be started, or a run did not end well; the message says where the log is."""
+
+
+@dataclass(frozen=True)
+class SuperLink:
+    """A running private SuperLink: the environment `flwr` finds it by."""
+
+    environment: dict[str, str]
+
+
+@contextmanager
+def private_superlink() -> Iterator[SuperLink]:
+    """A SuperLink in simulation mode on free loopback ports, stopped at the end, and killed if we are killed."""
+    with tempfile.TemporaryDirectory(prefix="symphony-flwr-") as home:
+        api, control = _free_ports(2)
+        environment = _environment(home, api, control)
+        command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+        command += [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(api),
+            "--control-api-address",
+            f"127.0.0.1:{control}",
+        ]
+        log = Path(home) / "superlink.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=APP_FOLDER,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        try:
+            _wait_until_healthy(process, api, log)
+            yield SuperLink(environment)
+        finally:
+            _stop(process)
+
+
+def run_recipe(
+    link: SuperLink, recipe: Recipe, folder: Path, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """One run of a checked recipe in `folder`, new or to be resumed; its result as the ServerApp wrote it.
+
+    Raises
+    ------
+    LaunchError
+        Flower did not finish the run as completed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe_file = folder / "recipe.json"
+    recipe_file.write_text(recipe.to_json())
+    (folder / "result.json").unlink(missing_ok=True)
+    run_id = _start(link, recipe, recipe_file, folder)
+    log = folder / "flower.log"
+    _follow(link, run_id, log, progress)
+    status = _status(link, run_id)
+    result_file = folder / "result.json"
+    if status != COMPLETED or not result_file.exists():
+        raise LaunchError(f"run ended as {status}; {_last_error(log)}; log: {log}")
+    result: dict[str, Any] = json.loads(result_file.read_text())
+    return result
+
+
+def new_run_folder(recipe: Recipe) -> Path:
+    """A fresh folder under the Symphony folder, named for people."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return (
+        symphony_folder() / "runs" / f"{safe_name(recipe.name)}-s{recipe.seed}-{stamp}-{secrets.token_hex(2)}"
+    )
+
+
+def _environment(home: str, api: int, control: int) -> dict[str, str]:
+    programs = str(Path(sys.executable).parent)  # flwr looks its own programs up on PATH
+    return {
+        **os.environ,
+        "PATH": programs + os.pathsep + os.environ.get("PATH", ""),
+        "FLWR_HOME": home,
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(api),
+        "FLWR_LOCAL_CONTROL_API_PORT": str(control),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # One thread per agent: two under contention were several times slower than one.
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path) -> int:
+    run_config = {"recipe": str(recipe_file), "overrides": "", "run-dir": str(folder)}
+    # TOML's basic strings are JSON's.
+    config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
+    federation = f"num-supernodes={recipe.agents} client-resources-num-cpus=1"
+    if recipe.model.device.startswith("cuda"):
+        federation += " client-resources-num-gpus=0.1"
+    command = ["flwr", "run", str(APP_FOLDER), "--format", "json"]
+    done = _flwr(link, [*command, "--run-config", config, "--federation-config", federation])
+    answer = _json_in(done.stdout)
+    if not answer.get("success"):
+        raise LaunchError(
+            f"flwr run refused: {answer.get('error-message') or done.stderr.strip() or done.stdout.strip()}"
+        )
+    return int(answer["run-id"])
+
+
+def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], None]) -> None:
+    """Stream the run's log into a file until the run ends; what is meant for people goes to `progress`."""
+    command = ["flwr", "log", str(run_id)]
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            env=link.environment,
+            cwd=APP_FOLDER,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as stream,
+    ):
+        assert stream.stdout is not None
+        for line in stream.stdout:
+            file.write(line)
+            file.flush()
+            if MARK in line:
+                progress(line.split(MARK, 1)[1].rstrip())
+
+
+def _status(link: SuperLink, run_id: int) -> str:
+    """Flower's final word: the exit status of `flwr run --stream` is 0 even for a failed run."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while True:
+        listed = _json_in(_flwr(link, ["flwr", "list", "--run-id", str(run_id), "--format", "json"]).stdout)
+        runs = listed.get("runs") or [{}]
+        status = str(runs[0].get("status", "unknown"))
+        if status.startswith("finished") or time.monotonic() > deadline:
+            return status
+        time.sleep(0.5)
+
+
+def _flwr(link: SuperLink, command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env=link.environment,
+        cwd=APP_FOLDER,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def _json_in(text: str) -> dict[str, Any]:
+    """flwr prints notices before its JSON."""
+    start = text.find("{")
+    try:
+        values: dict[str, Any] = json.loads(text[start:]) if start >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+    return values
+
+
+def _last_error(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    errors = [line for line in lines if "Error" in line]
+    return errors[-1][:2000] if errors else "no error in the log"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            text = log.read_text(errors="replace").strip().splitlines()
+            raise LaunchError(
+                f"flower-superlink stopped with status {process.returncode}: {' '.join(text[-3:])}"
+            )
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise LaunchError(f"flower-superlink did not answer within {STARTUP_SECONDS:g} s")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask, then insist; the whole process group, so that no simulation goes on without us."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: have the kernel kill the SuperLink when we die, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

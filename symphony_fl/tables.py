@@ -1,0 +1,76 @@
+"""Results as text: the summary of a run and the comparison of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+
+def summary_table(result: Mapping[str, Any]) -> str:
+    """What a run came to, for a terminal."""
+    rows = [
+        ("status", result["status"]),
+        ("accuracy before", _number(result["accuracy_before"], ".3f")),
+        (
+            "accuracy after",
+            f"{_number(result['accuracy_after'], '.3f')}  (all skills, mean of {result['agents']} agents)",
+        ),
+        ("lowest agent", _number(result["accuracy_min_agent"], ".3f")),
+        ("bytes sent", f"{result['bytes_sent_per_agent']:,.0f} per agent"),
+        ("bytes received", f"{result['bytes_received_per_agent']:,.0f} per agent"),
+        ("refused", ", ".join(f"{name} {count}" for name, count in result["refused"].items()) or "nothing"),
+        ("rounds", str(result["rounds"])),
+        ("seconds", f"{result['seconds']:.0f}"),
+        ("folder", result["folder"]),
+        ("plots", f"{result['folder']}/plots"),
+        ("MLflow", "symphony dashboard  (or: make dashboard), then http://127.0.0.1:5000"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """One row per recipe: mean and standard deviation over seeds."""
+    head = (
+        "recipe",
+        "seeds",
+        "accuracy before",
+        "accuracy after",
+        "lowest agent",
+        "kB sent",
+        "kB received",
+        "s",
+    )
+    lines = [head]
+    for name in dict.fromkeys(item["recipe"] for item in runs):
+        done = [item for item in runs if item["recipe"] == name and item["status"] == "completed"]
+        failed = sum(item["recipe"] == name for item in runs) - len(done)
+        if not done:
+            lines.append((name, f"0 ({failed} failed)", "-", "-", "-", "-", "-", "-"))
+            continue
+        lines.append(
+            (
+                name,
+                f"{len(done)}" + (f" ({failed} failed)" if failed else ""),
+                _spread([item["accuracy_before"] for item in done]),
+                _spread([item["accuracy_after"] for item in done]),
+                f"{min(item['accuracy_min_agent'] for item in done):.3f}",
+                f"{mean(item['bytes_sent_per_agent'] for item in done) / 1000:,.1f}",
+                f"{mean(item['bytes_received_per_agent'] for item in done) / 1000:,.1f}",
+                f"{mean(item['seconds'] for item in done):.0f}",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n" + "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

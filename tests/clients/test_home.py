@@ -1,0 +1,137 @@
+"""The agent's home: what is committed comes back to the bit, and a kill at any instant leaves a whole round."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.home import Home, HomeError, State
+
+
+def _state(round: int, entries: int = 50) -> State:
+    rng = np.random.default_rng(round)
+    return State(
+        adapter=rng.standard_normal(entries).astype(np.float32),
+        arrays={"optimizer/step": np.array([round], np.int64), "rule/residual": rng.standard_normal(entries)},
+        outbox={round - 1: [b"older"], round: [b"newest", b""]},
+        round=round,
+        last_seen={"did:key:z1": round},
+        roster={"0": "did:key:z1"},
+        report={"averaged": {"reward": 0.5}, "metrics": {}},
+    )
+
+
+def test_a_new_home_is_empty(tmp_path: Path) -> None:
+    assert Home(tmp_path / "home").load() is None
+
+
+def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
+    state = _state(3)
+    Home(tmp_path).commit(state)
+    loaded = Home(tmp_path).load()
+    assert loaded is not None
+    assert np.array_equal(loaded.adapter, state.adapter)
+    assert loaded.arrays.keys() == state.arrays.keys()
+    for name, array in state.arrays.items():
+        assert loaded.arrays[name].dtype == array.dtype
+        assert np.array_equal(loaded.arrays[name], array)
+    assert (loaded.outbox, loaded.round, loaded.last_seen) == (state.outbox, 3, {"did:key:z1": 3})
+    assert (loaded.roster, loaded.report) == (state.roster, state.report)
+
+
+def test_only_the_last_rounds_of_the_outbox_are_kept(tmp_path: Path) -> None:
+    state = _state(5)
+    state.outbox = {number: [b"x"] for number in range(6)}
+    Home(tmp_path).commit(state)
+    loaded = Home(tmp_path).load()
+    assert loaded is not None and sorted(loaded.outbox) == [4, 5]
+
+
+def test_the_key_is_private_and_lasting(tmp_path: Path) -> None:
+    key = Home(tmp_path).key()
+    assert len(key) == 32 and Home(tmp_path).key() == key
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_a_key_of_the_wrong_length_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"short")
+    with pytest.raises(HomeError, match="must be a key of 32"):
+        Home(tmp_path).key()
+
+
+def test_a_home_belongs_to_one_run_and_recipe(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.found("run-a", "{}")
+    home.found("run-a", "{}")
+    with pytest.raises(HomeError, match="belongs to run 'run-a'"):
+        home.found("run-b", "{}")
+    with pytest.raises(HomeError, match="another recipe"):
+        home.found("run-a", '{"seed": 1}')
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
+    home = Home(tmp_path)
+    home.commit(_state(1))
+    path = tmp_path / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    header = int.from_bytes(data[:8], "little") + 8
+    if damage == "truncate":
+        data = data[:-5]
+    elif damage == "flip":
+        data[header + 1] ^= 0x40  # the adapter comes first or the arrays do: flip both ends
+        data[header + 4 * 50 + 8 + 1] ^= 0x40
+    else:
+        data = bytearray()
+    path.write_bytes(data)
+    with pytest.raises(HomeError, match="damaged"):
+        home.load()
+
+
+def test_a_home_in_use_is_not_shared(tmp_path: Path) -> None:
+    with Home(tmp_path).locked(), pytest.raises(HomeError, match="another process"):
+        with Home(tmp_path).locked(timeout=0.05):
+            pass
+
+
+COMMITTER = """
+import sys
+import numpy as np
+from clients.home import Home, State
+home = Home(__import__("pathlib").Path(sys.argv[1]))
+state = home.load()
+first = 0 if state is None else state.round
+print("ready", flush=True)
+for round in range(first + 1, 100000):
+    vector = np.full(20000, round, np.float32)
+    home.commit(State(vector, {"optimizer/m": vector * 2}, {round: [str(round).encode()]}, round))
+"""
+
+
+def test_kill_9_at_any_instant_leaves_a_whole_round(tmp_path: Path) -> None:
+    delays = np.random.default_rng(0).uniform(0.0, 0.12, size=10)
+    before = -1
+    for delay in delays:
+        process = subprocess.Popen([sys.executable, "-c", COMMITTER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        state = Home(tmp_path).load()
+        number = 0 if state is None else state.round
+        assert number >= before, "a committed round is never lost"
+        if state is not None:
+            assert np.all(state.adapter == number) and np.all(state.arrays["optimizer/m"] == 2 * number)
+            assert state.outbox[number] == [str(number).encode()]
+        before = number
+    assert before > 0, "nothing was ever committed: the test tested nothing"

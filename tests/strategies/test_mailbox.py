@@ -1,0 +1,48 @@
+"""The mailbox delivers each envelope to each neighbour, forgets only what arrived, and is bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from strategies import mailbox as module
+from strategies.mailbox import Mailbox
+
+
+def test_every_recipient_gets_a_copy_and_mail_stays_until_confirmed() -> None:
+    box = Mailbox()
+    box.post(0, 1, [1, 3], [b"abc"])
+    assert list(box.mail(1).values()) == [b"abc"] == list(box.mail(3).values())
+    assert box.mail(2) == {}
+    assert list(box.mail(1)) == list(box.mail(1)), "looking does not take away"
+    assert box.confirm(1, list(box.mail(1))) == {0: 3}
+    assert box.mail(1) == {} and list(box.mail(3).values()) == [b"abc"]
+
+
+def test_confirming_twice_counts_once() -> None:
+    box = Mailbox()
+    box.post(2, 5, [0], [b"xy", b"z"])
+    labels = list(box.mail(0))
+    assert box.confirm(0, labels) == {2: 3}
+    assert box.confirm(0, labels) == {}
+
+
+def test_posting_the_same_round_again_does_not_double_it() -> None:
+    box = Mailbox()
+    box.post(0, 1, [1], [b"abc"])
+    box.post(0, 1, [1], [b"abc"])
+    assert len(box.mail(1)) == 1
+
+
+def test_oversized_envelopes_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ENVELOPE", 10)
+    box = Mailbox()
+    assert box.post(0, 1, [1], [b"x" * 11, b"x" * 10]) == 1
+    assert [len(data) for data in box.mail(1).values()] == [10]
+
+
+def test_an_absent_recipient_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 3)
+    box = Mailbox()
+    for number in range(1, 10):
+        box.post(0, number, [1], [b"x"])
+    assert list(box.mail(1)) == ["0/7/0", "0/8/0", "0/9/0"]

@@ -1,0 +1,57 @@
+"""The figures of a run against hand-computed ones, and a history cut short by a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from symphony_fl.history import Event, History
+
+
+def _filled(path: Path) -> History:
+    history = History(path)
+    for agent, (before, after) in enumerate([(0.4, 0.8), (0.2, 0.6)]):
+        history.add(Event("evaluate", 0, agent, {"accuracy/mean": before}, "aa"))
+        history.add(Event("train", 1, agent, {"reward/local": 0.5, "refused/replayed": 2.0}))
+        history.add(
+            Event("evaluate", 1, agent, {"accuracy/mean": after, "refused/replayed": 1.0}, f"b{agent}")
+        )
+        history.add(Event("bytes", 1, agent, {"bytes/sent": 100.0 * (agent + 1), "bytes/received": 50.0}))
+    return history
+
+
+def test_summary(tmp_path: Path) -> None:
+    summary = _filled(tmp_path / "history.jsonl").summary(agents=2)
+    assert summary["accuracy_before"] == pytest.approx(0.3)
+    assert summary["accuracy_after"] == pytest.approx(0.7)
+    assert summary["accuracy_min_agent"] == 0.6
+    assert summary["bytes_sent_per_agent"] == 150.0
+    assert summary["bytes_received_per_agent"] == 50.0
+    assert summary["rounds"] == 1
+    assert summary["refused"] == {"replayed": 6}
+    assert summary["adapter_digests"] == {"0": "b0", "1": "b1"}
+
+
+def test_a_repeated_event_replaces_the_first(tmp_path: Path) -> None:
+    history = _filled(tmp_path / "history.jsonl")
+    history.add(Event("bytes", 1, 0, {"bytes/sent": 7.0}))
+    assert history.total("bytes/sent") == {0: 7.0, 1: 200.0}
+
+
+def test_it_is_read_back_and_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    before = _filled(path)
+    before.close()
+    with path.open("a") as file:
+        file.write('{"kind": "train", "rou')
+    again = History(path)
+    assert again.summary(2) == before.summary(2)
+    again.add(Event("train", 2, 0))
+    again.close()
+    assert History(path).rounds("train") == [1, 2]
+
+
+def test_an_empty_run_has_a_summary(tmp_path: Path) -> None:
+    summary = History(tmp_path / "new" / "history.jsonl").summary(agents=2)
+    assert summary["accuracy_after"] is None and summary["rounds"] == 0
