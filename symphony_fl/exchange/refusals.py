@@ -1,0 +1,133 @@
+"""Why an envelope is not opened: one named error per reason, counted as `refused/<name>`, never ending a round."""
+
+from __future__ import annotations
+
+
+class EnvelopeError(ValueError):
+    """An envelope that was refused. `name` is stable and short: the metric is `refused/<name>`."""
+
+    name = "envelope"
+
+
+class Oversized(EnvelopeError):
+    """More bytes than the layout can ever need."""
+
+    name = "oversized"
+
+
+class Truncated(EnvelopeError):
+    """Fewer bytes than the parts that are announced."""
+
+    name = "truncated"
+
+
+class Malformed(EnvelopeError):
+    """Not the canonical encoding of anything: unknown fields, other types, bytes left over."""
+
+    name = "malformed"
+
+
+class WrongVersion(EnvelopeError):
+    """Another version of this protocol."""
+
+    name = "wrong_version"
+
+
+class WrongRun(EnvelopeError):
+    """Of another run."""
+
+    name = "wrong_run"
+
+
+class UnknownSender(EnvelopeError):
+    """From a key that is not among the run's agents."""
+
+    name = "unknown_sender"
+
+
+class BadSignature(EnvelopeError):
+    """The sender's key did not sign these bytes for this run, base model and layout."""
+
+    name = "bad_signature"
+
+
+class Replayed(EnvelopeError):
+    """A round of this sender that was seen before, or that is older than one that was."""
+
+    name = "replayed"
+
+
+class FromTheFuture(EnvelopeError):
+    """A round that this run cannot have reached."""
+
+    name = "from_the_future"
+
+
+class WrongBase(EnvelopeError):
+    """Made for another base model."""
+
+    name = "wrong_base"
+
+
+class WrongLayout(EnvelopeError):
+    """Made for an adapter of another layout."""
+
+    name = "wrong_layout"
+
+
+class WrongKind(EnvelopeError):
+    """Values where deltas are expected, or the like."""
+
+    name = "wrong_kind"
+
+
+class WrongSelection(EnvelopeError):
+    """Another selection than the run's, or another number of entries than the round's."""
+
+    name = "wrong_selection"
+
+
+class WrongCoding(EnvelopeError):
+    """Another value coding than the run's."""
+
+    name = "wrong_coding"
+
+
+class BadIndices(EnvelopeError):
+    """Indices out of range, out of order, repeated, or not as many as announced."""
+
+    name = "bad_indices"
+
+
+class Bomb(EnvelopeError):
+    """Values that decompress to more than the announced entries can need."""
+
+    name = "bomb"
+
+
+class NotFinite(EnvelopeError):
+    """A value or a reported reward is NaN or infinite."""
+
+    name = "not_finite"
+
+
+REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Oversized,
+    Truncated,
+    Malformed,
+    WrongVersion,
+    WrongRun,
+    UnknownSender,
+    BadSignature,
+    Replayed,
+    FromTheFuture,
+    WrongBase,
+    WrongLayout,
+    WrongKind,
+    WrongSelection,
+    WrongCoding,
+    BadIndices,
+    Bomb,
+    NotFinite,
+)
+"""Every reason, in the order in which they are looked for."""
