@@ -62,7 +62,8 @@ class Agent:
         self.initial = initial
         loaded = home.load()
         self.state = loaded if loaded is not None else State(adapter=initial)
-        self.exchange = Exchange(home.key(), number, recipe, run, self.policy, self.state.arrays)
+        base, layout = self.policy.base.digest, self.policy.layout
+        self.exchange = Exchange(home.key(), number, recipe, run, base, layout, self.state.arrays)
         self.metrics: dict[str, float] = {}
         if loaded is None:
             self._commit()
@@ -123,7 +124,7 @@ class Agent:
         return Report(averaged, self.metrics, self._digest(), sealed.envelopes)
 
     def evaluate(self, round: int) -> Report:
-        """Greedy held-out accuracy on every skill of the run, the agent's own or not; at the end, export the adapter."""
+        """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
         tasks = held_out_tasks(self.recipe)
         self.policy.set(self.state.adapter)
         with self._timed("evaluate"):

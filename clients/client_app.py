@@ -56,16 +56,13 @@ def hello(message: Message, context: Context) -> Message:
     with home.locked():
         home.found(config_value(message.content, "run", str), recipe_json)
     with _agent(message, context) as agent:
-        introduction = {
-            "agent": number,
-            "did": agent.did,
-            "base": agent.base_digest,
-            "round": agent.state.round,
-        }
+        introduction = ConfigRecord(
+            {"agent": number, "did": agent.did, "base": agent.base_digest, "round": agent.state.round}
+        )
         outbox = {
             f"{n}/{i}": data for n, sealed in agent.state.outbox.items() for i, data in enumerate(sealed)
         }
-        content = RecordDict({CONFIG: ConfigRecord(introduction), OUTBOX: pack_envelopes(outbox)})
+        content = RecordDict({CONFIG: introduction, OUTBOX: pack_envelopes(outbox)})
     return _reply(message, content)
 
 

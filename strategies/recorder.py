@@ -49,7 +49,7 @@ class Recorder:
     def report(self, kind: str, round: int, agent: int, message: Message) -> bool:
         """Take an agent's reply into the books; False if it reports an error or cannot be read."""
         if message.has_error():
-            log(WARNING, "agent %d failed in round %d: %s", agent, round, message.error.reason.strip())
+            log(WARNING, "agent %d failed in round %d: %s", agent, round, str(message.error.reason).strip())
             return False
         self.message(agent, message)
         try:

@@ -81,7 +81,7 @@ class Roster:
             node = reply.metadata.src_node_id
             self._greeted.add(node)
             if reply.has_error():
-                self._faults[node] = reply.error.reason.strip()
+                self._faults[node] = str(reply.error.reason).strip()
                 log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             else:
                 self._admit(node, reply.content)
@@ -103,9 +103,10 @@ class Roster:
 
     def _admit(self, node: int, content: RecordDict) -> None:
         hello = content.config_records[CONFIG]
-        agent, did = int(str(hello["agent"])), str(hello["did"])
+        agent = int(str(hello["agent"]))
         if not 0 <= agent < self.agents:
             return  # a spare node: Flower may simulate more nodes than the recipe has agents
+        did = str(hello["did"])
         known = self._members.get(agent)
         if known is not None and known.did != did:
             # The first key heard is the agent's; another node claiming its number is turned away.

@@ -6,24 +6,35 @@ the server checks a recipe without loading torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from symphony_fl.exchange.coding import CODECS
+import numpy as np
+
+from symphony_fl.exchange.coding import CODECS, Codec, build_codec
+from symphony_fl.exchange.flat import Layout
+from symphony_fl.exchange.merge import Rule
 from symphony_fl.exchange.rules import RULES
-from symphony_fl.exchange.select import SELECTIONS
+from symphony_fl.exchange.select import SELECTIONS, Selection, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
 from symphony_fl.learning.skills import SKILLS, SkillError, Task
-from symphony_fl.learning.tasks import held_out
+from symphony_fl.learning.tasks import TaskSampler, held_out
 from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
+    from symphony_fl.learning.grpo import LearnReport
     from symphony_fl.learning.model import Policy
 
-LEARNERS = ("grpo", "trl")
 
-__all__ = ["CODECS", "LEARNERS", "RULES", "SELECTIONS", "SKILLS", "TOPOLOGIES", "check_recipe"]
+class Learner(Protocol):
+    """What improves an adapter for a round."""
+
+    def improve(self, round: int, steps: int) -> LearnReport: ...
+
+    def state(self) -> dict[str, np.ndarray]: ...
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None: ...
 
 
 def check_recipe(recipe: Recipe) -> Recipe:
@@ -95,6 +106,57 @@ def recipe_policy(recipe: Recipe) -> Policy:
         adapter.alpha,
         adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
     )
+
+
+def recipe_learner(recipe: Recipe, policy: Policy, agent: int) -> Learner:
+    """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs."""
+    options = recipe.learner
+    seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
+    return _learner_class(options.name)(
+        policy,
+        TaskSampler(agent_skills(recipe, agent), seed),
+        prompts=options.prompts,
+        samples=options.samples,
+        learning_rate=options.learning_rate,
+        betas=(options.beta1, options.beta2),
+        weight_decay=options.weight_decay,
+        clip_low=options.clip_low,
+        clip_high=options.clip_high,
+        kl=options.kl,
+        normalization=options.normalization,
+        scale_rewards=options.scale_rewards,
+        max_grad_norm=options.max_grad_norm,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        inner_epochs=options.inner_epochs,
+        seed=seed,
+    )
+
+
+def _learner_class(name: str) -> Callable[..., Learner]:
+    """Imported only when chosen: TRL takes many seconds and half a gigabyte."""
+    if name == "trl":
+        from symphony_fl.learning.trl_grpo import TRLGRPO
+
+        return TRLGRPO
+    from symphony_fl.learning.grpo import GRPO
+
+    return GRPO
+
+
+def recipe_selection(recipe: Recipe, layout: Layout) -> Selection:
+    """S(.) of eq. 3."""
+    return build_selection(recipe.exchange.selection, layout, recipe.exchange.density, seed=recipe.seed)
+
+
+def recipe_rule(recipe: Recipe, layout: Layout) -> Rule:
+    """A(.) and alpha of eq. 4, with a fresh state."""
+    return RULES[recipe.exchange.rule](layout.size)
+
+
+def recipe_codec(recipe: Recipe) -> Codec:
+    """How values travel."""
+    return build_codec(recipe.exchange.coding)
 
 
 def _known(field: str, value: str, names: Iterable[str]) -> None:

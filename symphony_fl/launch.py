@@ -47,8 +47,11 @@ class SuperLink:
 
 
 @contextmanager
-def private_superlink() -> Iterator[SuperLink]:
-    """A SuperLink in simulation mode on free loopback ports, stopped at the end, and killed if we are killed."""
+def private_superlink(folder: Path = APP_FOLDER) -> Iterator[SuperLink]:
+    """A SuperLink in simulation mode on free loopback ports, stopped at the end, and killed if we are killed.
+
+    `folder` is its working folder, from which simulated apps may import.
+    """
     with tempfile.TemporaryDirectory(prefix="symphony-flwr-") as home:
         api, control = _free_ports(2)
         environment = _environment(home, api, control)
@@ -66,7 +69,7 @@ def private_superlink() -> Iterator[SuperLink]:
             process = subprocess.Popen(
                 command,
                 env=environment,
-                cwd=APP_FOLDER,
+                cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -80,9 +83,11 @@ def private_superlink() -> Iterator[SuperLink]:
 
 
 def run_recipe(
-    link: SuperLink, recipe: Recipe, folder: Path, progress: Callable[[str], None]
+    link: SuperLink, recipe: Recipe, folder: Path, progress: Callable[[str], None], app: Path = APP_FOLDER
 ) -> dict[str, Any]:
     """One run of a checked recipe in `folder`, new or to be resumed; its result as the ServerApp wrote it.
+
+    `app` is the checkout that is bundled and run.
 
     Raises
     ------
@@ -93,7 +98,7 @@ def run_recipe(
     recipe_file = folder / "recipe.json"
     recipe_file.write_text(recipe.to_json())
     (folder / "result.json").unlink(missing_ok=True)
-    run_id = _start(link, recipe, recipe_file, folder)
+    run_id = _start(link, recipe, recipe_file, folder, app)
     log = folder / "flower.log"
     _follow(link, run_id, log, progress)
     status = _status(link, run_id)
@@ -132,14 +137,14 @@ def _environment(home: str, api: int, control: int) -> dict[str, str]:
     }
 
 
-def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path) -> int:
+def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app: Path) -> int:
     run_config = {"recipe": str(recipe_file), "overrides": "", "run-dir": str(folder)}
     # TOML's basic strings are JSON's.
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
     federation = f"num-supernodes={recipe.agents} client-resources-num-cpus=1"
     if recipe.model.device.startswith("cuda"):
         federation += " client-resources-num-gpus=0.1"
-    command = ["flwr", "run", str(APP_FOLDER), "--format", "json"]
+    command = ["flwr", "run", str(app), "--format", "json"]
     done = _flwr(link, [*command, "--run-config", config, "--federation-config", federation])
     answer = _json_in(done.stdout)
     if not answer.get("success"):

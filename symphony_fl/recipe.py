@@ -92,7 +92,7 @@ class LearnerOptions:
 @dataclass
 class TaskOptions:
     skills: list[str] = option(
-        ["reverse", "sort", "duplicate", "next_letter", "swap", "rotate", "max", "min", "add", "subtract"],
+        ["reverse", "sort", "duplicate", "next", "swap", "rotate", "max", "min", "add", "subtract"],
         "skills of the run; every agent is evaluated on all of them",
     )
     split: str = option(
@@ -100,7 +100,7 @@ class TaskOptions:
         "disjoint: each agent trains on its own share of the skills only; all: every agent trains on all",
         choices=("disjoint", "all"),
     )
-    held_out: int = option(30, "held-out tasks per skill", low=1, high=100000)
+    held_out: int = option(30, "held-out tasks per skill", low=1, high=500)
     held_out_seed: int = option(1234, "seed of the held-out tasks: the same in every recipe compared", low=0)
     evaluate_every: int = option(5, "rounds between two evaluations (first and last always)", low=1)
 
@@ -190,6 +190,8 @@ def recipe_from_json(text: str) -> Recipe:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise RecipeError(f"recipe received: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise RecipeError("recipe received: must be a mapping of keys to values")
     return _build([values], source="received")
 
 
@@ -206,7 +208,7 @@ def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Mapping[str, Any]
     parent = values.pop("extends", None)
     values.setdefault("name", path.stem)
     below = [] if parent is None else _layers(str(parent), (*seen, path))
-    return [*below, values]
+    return [*below, {str(key): value for key, value in values.items()}]
 
 
 def _find(name_or_path: str, beside: Path | None) -> Path:

@@ -84,7 +84,8 @@ def test_only_the_faces_import_flower() -> None:
 
 
 def test_importing_the_server_loads_no_torch() -> None:
-    code = "import sys, strategies.gossip, strategies.server_app; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    names = "strategies.gossip, strategies.server_app"
+    code = f"import sys, {names}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -49,7 +49,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ("tasks.skills=[ad]", "tasks.skills = 'ad': unknown"),
         ("tasks.skills=[]", "tasks.skills = []: must be at least one"),
         ("tasks.skills=[add,add]", "none twice"),
-        ("tasks.held_out=90000", "held-out"),
+        ("tasks.held_out=90000", "tasks.held_out = 90000: must be at least 1 and at most 500"),
         ("model.name=/no/such/folder", "model.name = '/no/such/folder': no such folder"),
         ("topology.name=hypercube agents=6", "hypercube"),
         ("density", "override 'density': must look like key=value"),

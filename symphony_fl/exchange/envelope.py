@@ -3,8 +3,8 @@
     envelope = length of the header (2 bytes, big-endian) | header (msgpack) | indices | values | signature (64 bytes)
 
 No index bytes where the selection is shared. Values are compressed by zstandard where that is shorter. The Ed25519
-signature covers a domain separator, the full digests of run, base model and layout, and every byte before it: an
-envelope of another run cannot be passed off here even where the header's short hints collide.
+signature covers a domain separator, the full digest of the run, and every byte before it: an envelope of another run
+cannot be passed off here even where the header's short hints collide.
 `open_envelope` looks for each reason to refuse in the order of `refusals.REFUSALS`; nothing is decompressed before the
 signature holds, and nothing is allocated from a length that a peer chose.
 """
@@ -254,7 +254,11 @@ def _zstd_parameters() -> zstandard.ZstdCompressionParameters:
 
 
 def _signed(terms: Terms, body: bytes) -> bytes:
-    """What is signed: a digest over everything, since Ed25519 would read a long message twice."""
-    whole = hashlib.sha512(terms.run + terms.base + terms.layout)
+    """What is signed: a digest over everything, since Ed25519 would read a long message twice.
+
+    The full digest of the run is part of it. Base model and layout are bound by the header's hints: an agent that
+    holds others is told so by name, not accused of a bad signature.
+    """
+    whole = hashlib.sha512(terms.run)
     whole.update(body)
     return _DOMAIN + whole.digest()

@@ -1,0 +1,118 @@
+"""The main job through real `flwr run`: results, books, determinism, and refusals before any work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from symphony_fl.launch import LaunchError
+
+Run = Callable[..., dict[str, Any]]
+KEYS = {
+    "recipe", "seed", "status", "accuracy_before", "accuracy_after", "accuracy_min_agent", "bytes_sent_per_agent",
+    "bytes_received_per_agent", "rounds", "seconds", "adapter_digests",
+}  # fmt: skip
+
+
+def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
+    result = run("smoke")
+    assert KEYS <= result.keys()
+    assert (result["status"], result["rounds"], result["refused"]) == ("completed", 2, {})
+    assert set(result["adapter_digests"]) == {"0", "1", "2"}
+
+    events = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    edges = [
+        (name.removeprefix("bytes/edge/").split("-"), size)
+        for event in events
+        if event["kind"] == "bytes"
+        for name, size in event["metrics"].items()
+        if name.startswith("bytes/edge/")
+    ]
+    assert len(edges) == 2 * 3 * 2, "two rounds, three agents, two neighbours each"
+    for agent in "012":
+        sent = sum(size for (sender, _), size in edges if sender == agent)
+        received = sum(size for (_, recipient), size in edges if recipient == agent)
+        assert sent > 0 and received > 0
+    assert (
+        sum(size for _, size in edges) / 3
+        == result["bytes_sent_per_agent"]
+        == result["bytes_received_per_agent"]
+    )
+
+    client = MlflowClient(tracking_uri=result["mlflow_uri"])
+    parent = client.get_run(result["mlflow_run"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["exchange.coding"] == "int8"
+    assert parent.data.metrics["accuracy/mean"] == pytest.approx(result["accuracy_after"])
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    )
+    assert len(children) == 3
+    for child in children:
+        assert {
+            "accuracy/mean",
+            "reward/local",
+            "bytes/sent",
+            "bytes/flower",
+            "drift",
+        } <= child.data.metrics.keys()
+        assert child.data.tags["did"].startswith("did:key:z6Mk")
+    plots = {item.path for item in client.list_artifacts(parent.info.run_id, "plots")}
+    assert {
+        "plots/accuracy_by_round.png",
+        "plots/accuracy_by_bytes.png",
+        "plots/drift.png",
+        "plots/skills.png",
+    } <= plots
+    assert client.list_artifacts(parent.info.run_id, "adapters/0000")
+
+
+def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run) -> None:
+    first, second, other = (
+        run("smoke", folder="a"),
+        run("smoke", folder="b"),
+        run("smoke", "seed=1", folder="c"),
+    )
+    assert first["adapter_digests"] == second["adapter_digests"]
+    assert first["adapter_digests"] != other["adapter_digests"]
+
+
+def test_isolated_agents_send_nothing(run: Run) -> None:
+    result = run("smoke", "strategy=isolated")
+    assert result["bytes_sent_per_agent"] == result["bytes_received_per_agent"] == 0
+    assert len(set(result["adapter_digests"].values())) == 3
+
+
+def test_fedavg_is_flowers_own_and_ends_in_one_adapter(run: Run) -> None:
+    result = run("smoke", "strategy=fedavg")
+    assert len(set(result["adapter_digests"].values())) == 1
+    array = result["bytes_sent_per_agent"] / 2
+    assert 4 * 26112 <= array <= 4 * 26112 + 300, "two rounds of the float32 adapter and numpy's header"
+    assert result["bytes_received_per_agent"] == result["bytes_sent_per_agent"]
+
+
+def test_a_run_that_cannot_work_is_reported_as_failed(run: Run) -> None:
+    with pytest.raises(LaunchError, match="failed"):
+        run("smoke", "model.device=cuda:77", "limits.wait_for_nodes=60")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["exchange.densty=1", "rounds=x", "exchange.density=0", "exchange.density=2", "topology.name=star", "agents=1",
+     "model.name=/no/such/folder"],
+)  # fmt: skip
+def test_the_command_refuses_in_one_line_before_any_work(override: str, symphony_home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "symphony_fl.cli", "run", "smoke", override], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert override.split("=")[0].split(".")[-1] in done.stderr
