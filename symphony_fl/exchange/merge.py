@@ -1,14 +1,15 @@
 """A(.) and alpha of eq. 4: how received updates change an adapter. The protocol of all rules; see `rules/`.
 
-    theta = rule.start(theta)                                  what a round starts from
-    theta = rule.merge(theta, received, round)                 what came in since
+    theta = rule.start(theta)                                  what a round starts from; called in every round
     ... local learning ...
     offer = rule.offer(theta)                                  what would travel if all of it did, and how it ranks
     indices = selection.select(offer.score, round)
     sealed = seal(terms, key, round=round, indices=indices, values=offer.values[indices], ...)
     theta = rule.record(theta, indices, sealed.update.values, round)    what really left, after lossy coding
+    theta = rule.merge(theta, received, round)                 what came in since; called when something did
 
-A rule's `state` holds all that must survive in the agent's home; `load_state` brings it back.
+The first adapter that a rule sees is the one that all agents of the run begin with. A rule's `state` holds all that
+must survive in the agent's home; `load_state` brings it back.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Rule(Protocol):
 
     kind: str
     forwards: bool
-    state: dict[str, np.ndarray]
+
+    @property
+    def state(self) -> dict[str, np.ndarray]: ...
 
     def start(self, theta: np.ndarray) -> np.ndarray:
         """What an agent starts its round from, float32 [P]."""
@@ -102,3 +105,8 @@ def newest_per_sender(received: Sequence[Received]) -> list[Received]:
         if update.sender not in newest or newest[update.sender].round < update.round:
             newest[update.sender] = update
     return [newest[sender] for sender in sorted(newest)]
+
+
+def in_order(received: Sequence[Received]) -> list[Received]:
+    """All updates, by round and then by sender: the order of every sum of changes."""
+    return sorted(received, key=lambda update: (update.round, update.sender))

@@ -1,13 +1,80 @@
-"""Exchange rules, one file each; `RULES` is the one list of their short names."""
+"""Exchange rules, one file each; `RULES` is the one list of their short names, `build_rule` makes one for a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from symphony_fl.exchange.merge import Rule
+from symphony_fl.exchange.merge import MergeError, Rule
 from symphony_fl.exchange.rules.average import Average
+from symphony_fl.exchange.rules.choco import Choco
+from symphony_fl.exchange.rules.delta import Delta
+from symphony_fl.exchange.rules.epidemic import Epidemic
+from symphony_fl.exchange.rules.noloco import NoLoCo
+from symphony_fl.exchange.rules.robust import Clipped, Middle
 
-RULES: dict[str, Callable[..., Rule]] = {
+RULES: dict[str, type] = {
     "average": Average,
+    "delta": Delta,
+    "choco": Choco,
+    "epidemic": Epidemic,
+    "noloco": NoLoCo,
 }
-"""Every exchange rule by its short name; the first argument of each is P."""
+"""Every exchange rule by its short name."""
+
+ROBUST = ("none", "clip", "median", "trimmed")
+"""What limits received updates: see `robust.py`, and `pool.py` for epidemic."""
+
+
+def build_rule(
+    name: str,
+    size: int,
+    *,
+    number: int = 0,
+    agents: int = 2,
+    alpha: float = 1.0,
+    scaling: str = "mixing",
+    momentum: float = 0.0,
+    gamma: float = 0.5,
+    combine: str = "senders",
+    eta: float = 1.0,
+    keep: bool = False,
+    window: int = 32,
+    hops: int = 32,
+    step: float = 0.7,
+    pull: float = 0.9,
+    robust: str = "none",
+    clip: float = 1.0,
+    trim: float = 0.25,
+) -> Rule:
+    """The rule of a run, with a fresh state.
+
+    Args:
+        name: a key of `RULES`. size: P.
+        number, agents: the agent's own number and N (epidemic).
+        alpha: mixing factor (average, delta). scaling: mixing or sum (delta).
+        momentum: of delta's average and of noloco's outer step. gamma: choco's consensus step.
+        combine, eta, keep, window, hops: epidemic's. step, pull: noloco's.
+        robust: one of `ROBUST`; clip and trim are its arguments.
+
+    Raises:
+        MergeError: unknown name, an argument out of range, or a robust variant the rule cannot have.
+    """
+    if name not in RULES:
+        raise MergeError(f"rule={name!r}: must be one of {', '.join(RULES)}")
+    if robust not in ROBUST:
+        raise MergeError(f"robust={robust!r}: must be one of {', '.join(ROBUST)}")
+    if name == "epidemic":
+        if robust == "clip":
+            raise MergeError("robust='clip': epidemic has median and trimmed, which all agents compute alike")
+        chosen = combine if robust == "none" else robust
+        return Epidemic(size, number, agents, chosen, eta, keep, window, hops, trim)
+    rule: Rule
+    if name == "average":
+        rule = Average(size, alpha)
+    elif name == "delta":
+        rule = Delta(size, alpha, scaling, momentum)
+    elif name == "choco":
+        rule = Choco(size, gamma)
+    else:
+        rule = NoLoCo(size, momentum, step, pull)
+    if robust == "clip":
+        return Clipped(rule, size, clip)
+    return rule if robust == "none" else Middle(rule, size, None if robust == "median" else trim)
