@@ -1,7 +1,7 @@
 """The header of an envelope: a positional msgpack array in canonical form, about 65 bytes.
 
 At 5 kB an envelope's header matters, so run, base model, layout and sender travel as the first bytes of their digests:
-enough to name a mismatch. What binds is the signature, which covers all bytes of each (`envelope.py`).
+enough to name a mismatch. The signature covers all bytes of the run's (`envelope.py`).
 """
 
 from __future__ import annotations

@@ -196,14 +196,23 @@ def test_forwarded_rounds_may_come_late_but_once(make_run: MakeRun) -> None:
         open_envelope(data, replace(waiting, missing={run.dids[0]: {4}}))
 
 
-def test_digests_bind_beyond_their_hints(make_run: MakeRun) -> None:
+def test_the_run_binds_beyond_its_hint(make_run: MakeRun) -> None:
     run = make_run()
-    data = run.seal().data
-    for name in ("run", "base", "layout"):
-        twin = getattr(run.terms, name)[:4] + b"x" * 12
-        terms = replace(run.terms, **{name: twin})
-        with pytest.raises(refusals.BadSignature):
-            open_envelope(data, Expectation(terms, run.dids))
+    twin = replace(run.terms, run=run.terms.run[:4] + b"x" * 12)
+    with pytest.raises(refusals.BadSignature):
+        open_envelope(run.seal().data, Expectation(twin, run.dids))
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("run", refusals.WrongRun), ("base", refusals.WrongBase), ("layout", refusals.WrongLayout)],
+)
+def test_an_honest_agent_of_another_run_base_or_layout_is_told_so(
+    make_run: MakeRun, name: str, error: type[refusals.EnvelopeError]
+) -> None:
+    run = make_run()
+    with pytest.raises(error):
+        open_envelope(run.seal().data, Expectation(replace(run.terms, **{name: b"other" * 3 + b"!"}), run.dids))
 
 
 def test_another_block_size_is_not_misread(make_run: MakeRun) -> None:
