@@ -6,7 +6,7 @@ The life of one update reads top to bottom here: `merge`, `train` (improve, sele
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class Report:
     averaged: dict[str, float]
     metrics: dict[str, float]
     adapter: str
-    envelopes: list[bytes] = field(default_factory=list)
+    outbox: dict[str, bytes] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
         return {"metrics": self.metrics, "adapter": self.adapter}
@@ -87,7 +87,7 @@ class Agent:
             self.metrics["drift"] = float(np.linalg.norm(self.state.adapter - adapter)) / moved
         self.state.adapter = adapter
 
-    def merge(self, mail: Sequence[bytes], roster: dict[int, str]) -> None:
+    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str]) -> None:
         """Open what came and merge it (eq. 4). What is refused is counted by name and stops nothing."""
         if not mail:
             return
@@ -108,8 +108,8 @@ class Agent:
         """
         if round == self.state.round and self.state.report:
             kept = self.state.report
-            envelopes = self.state.outbox.get(round, [])
-            return Report(kept["averaged"], kept["metrics"] | self.metrics, self._digest(), envelopes)
+            outbox = self.state.outbox.get(round, {})
+            return Report(kept["averaged"], kept["metrics"] | self.metrics, self._digest(), outbox)
         if round <= self.state.round:
             raise AgentError(f"round {round} was asked for and round {self.state.round} is finished")
         averaged = self._improve(round)
@@ -118,10 +118,11 @@ class Agent:
             self.state.adapter = sealed.adapter
         self.metrics |= sealed.metrics
         self.state.round = round
-        self.state.outbox[round] = sealed.envelopes
+        self.state.outbox[round] = sealed.outbox
+        self.state.relay = {}
         self.state.report = {"averaged": averaged, "metrics": self.metrics}
         self._commit()
-        return Report(averaged, self.metrics, self._digest(), sealed.envelopes)
+        return Report(averaged, self.metrics, self._digest(), sealed.outbox)
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
@@ -147,7 +148,9 @@ class Agent:
     def _improve(self, round: int) -> dict[str, float]:
         """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""
         learner = recipe_learner(self.recipe, self.policy, self.number)
-        learner.load_state(_below("optimizer/", self.state.arrays))
+        optimizer = _below("optimizer/", self.state.arrays)
+        if optimizer:
+            learner.load_state(optimizer)
         self.policy.set(self.exchange.start(self.state.adapter))
         with self._timed("learn"):
             report = learner.improve(round, self.recipe.learner.steps)

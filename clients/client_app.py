@@ -60,7 +60,9 @@ def hello(message: Message, context: Context) -> Message:
             {"agent": number, "did": agent.did, "base": agent.base_digest, "round": agent.state.round}
         )
         outbox = {
-            f"{n}/{i}": data for n, sealed in agent.state.outbox.items() for i, data in enumerate(sealed)
+            f"{number}/{label}": data
+            for number, envelopes in agent.state.outbox.items()
+            for label, data in envelopes.items()
         }
         content = RecordDict({CONFIG: introduction, OUTBOX: pack_envelopes(outbox)})
     return _reply(message, content)
@@ -83,7 +85,7 @@ def train(message: Message, context: Context) -> Message:
         if ARRAYS in message.content:  # FedAvg: the adapter itself goes back, for the server to average
             content[ARRAYS] = pack_adapter(agent.state.adapter)
         else:
-            content[OUTBOX] = pack_envelopes({str(i): data for i, data in enumerate(report.envelopes)})
+            content[OUTBOX] = pack_envelopes(report.outbox)
         return _reply(message, content)
 
 
@@ -101,7 +103,7 @@ def _receive(agent: Agent, message: Message) -> None:
         agent.adopt(unpack_adapter(message.content.array_records[ARRAYS]))
     else:
         roster = unpack_roster(message.content)
-        agent.merge(list(unpack_envelopes(message.content, MAIL).values()), roster)
+        agent.merge(unpack_envelopes(message.content, MAIL), roster)
 
 
 @contextmanager

@@ -41,7 +41,8 @@ class State:
     ----------
     adapter : float32 [P], the flat adapter
     arrays : named arrays of the learner (optimizer/...) and of the exchange rule (rule/...)
-    outbox : round -> envelopes sealed in it; the last rounds only
+    outbox : round -> label -> envelope handed over in it (labels: `clients/messages.py`); the last rounds only
+    relay : label -> envelopes of others to be passed on with the next round's, unopened by us in transit
     round : rounds of local improvement finished
     last_seen : did:key -> newest round merged from that sender
     roster : agent number -> did:key, pinned when first heard
@@ -50,7 +51,8 @@ class State:
 
     adapter: np.ndarray
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    outbox: dict[int, list[bytes]] = field(default_factory=dict)
+    outbox: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    relay: dict[str, bytes] = field(default_factory=dict)
     round: int = 0
     last_seen: dict[str, int] = field(default_factory=dict)
     roster: dict[str, str] = field(default_factory=dict)
@@ -147,11 +149,12 @@ class Home:
             raise HomeError(f"{path}: damaged (its content is not what was committed)")
         adapter = arrays.pop("adapter")
         outbox = {
-            int(number): [arrays.pop(f"outbox/{number}/{i}").tobytes() for i in range(count)]
-            for number, count in meta["outbox"].items()
+            int(number): {label: arrays.pop(f"outbox/{number}/{label}").tobytes() for label in labels}
+            for number, labels in meta["outbox"].items()
         }
+        relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
         kept = ("round", "last_seen", "roster", "report")
-        return State(adapter, arrays, outbox, **{name: meta[name] for name in kept})
+        return State(adapter, arrays, outbox, relay, **{name: meta[name] for name in kept})
 
     def commit(self, state: State) -> None:
         """Make `state` the home's content, atomically and durably."""
@@ -162,11 +165,14 @@ class Home:
             **state.arrays,
         }
         for number, envelopes in outbox.items():
-            for i, envelope in enumerate(envelopes):
-                tensors[f"outbox/{number}/{i}"] = np.frombuffer(envelope, np.uint8)
+            for label, envelope in envelopes.items():
+                tensors[f"outbox/{number}/{label}"] = np.frombuffer(envelope, np.uint8)
+        for label, envelope in state.relay.items():
+            tensors[f"relay/{label}"] = np.frombuffer(envelope, np.uint8)
         meta: Mapping[str, Any] = {
             "format": FORMAT,
-            "outbox": {str(number): len(envelopes) for number, envelopes in outbox.items()},
+            "outbox": {str(number): list(envelopes) for number, envelopes in outbox.items()},
+            "relay": list(state.relay),
             "round": state.round,
             "last_seen": state.last_seen,
             "roster": state.roster,

@@ -4,7 +4,7 @@
     train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
     evaluate  server -> node: the same                  node -> server: metrics, details
 
-Envelopes travel as opaque arrays: Flower chunks them and looks no further.
+Envelopes travel as opaque arrays, which Flower chunks and looks no further into, under labels (`clients/labels.py`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ rounds one evaluate message, per agent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from logging import INFO
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -54,7 +54,7 @@ class Gossip(Strategy):
         self.mailbox = Mailbox()
         self._delivered: dict[int, list[str]] = {}
         for member in roster.members():  # mail on its way when the last run stopped
-            self._post(member.agent, finished, member.outbox.get(finished, []))
+            self._post(member.agent, finished, member.outbox.get(finished, {}))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -70,8 +70,7 @@ class Gossip(Strategy):
         number = self.finished + server_round
         for agent, reply in self._answers(replies):
             if self._account("train", number, agent, reply):
-                envelopes = list(unpack_envelopes(reply.content, OUTBOX).values())
-                self._post(agent, number, envelopes)
+                self._post(agent, number, unpack_envelopes(reply.content, OUTBOX))
         if not self._evaluates(number):
             self.recorder.round_finished(number)
         return None, None
@@ -131,6 +130,6 @@ class Gossip(Strategy):
             self.recorder.edge(sender, agent, size)
         return True
 
-    def _post(self, agent: int, number: int, envelopes: list[bytes]) -> None:
-        if self.topology is not None and envelopes:
-            self.mailbox.post(agent, number, self.topology.neighbours(agent, number), envelopes)
+    def _post(self, agent: int, number: int, outbox: Mapping[str, bytes]) -> None:
+        if self.topology is not None and outbox:
+            self.mailbox.post(agent, number, self.topology.neighbours(agent, number), outbox)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from clients.labels import handed_over_by, mail_label, recipients_in
+
 MAX_ENVELOPE = 256 << 20  # bytes; far above any adapter, far below a server's memory
 MAX_WAITING = 4096  # envelopes waiting for one recipient
 
@@ -19,20 +21,23 @@ class Mailbox:
     def __init__(self) -> None:
         self._waiting: dict[int, dict[str, bytes]] = defaultdict(dict)
 
-    def post(self, sender: int, round: int, recipients: Iterable[int], envelopes: Sequence[bytes]) -> int:
-        """Put a copy of every envelope of `sender` before each recipient.
+    def post(self, sender: int, round: int, neighbours: Sequence[int], outbox: Mapping[str, bytes]) -> int:
+        """Put a copy of every envelope of `sender` before each neighbour it is meant for.
 
         Returns the number of envelopes turned away as oversized. When a recipient's mail overflows, as when it
         is away for long, the oldest goes first.
         """
-        fitting = [data for data in envelopes if len(data) <= MAX_ENVELOPE]
-        for recipient in recipients:
-            box = self._waiting[recipient]
-            for i, data in enumerate(fitting):
-                box[f"{sender}/{round}/{i}"] = data
-            while len(box) > MAX_WAITING:
-                del box[next(iter(box))]
-        return len(envelopes) - len(fitting)
+        turned_away = 0
+        for number, (label, data) in enumerate(outbox.items()):
+            if len(data) > MAX_ENVELOPE:
+                turned_away += 1
+                continue
+            for recipient in recipients_in(label, neighbours):
+                box = self._waiting[recipient]
+                box[mail_label(sender, round, number)] = data
+                while len(box) > MAX_WAITING:
+                    del box[next(iter(box))]
+        return turned_away
 
     def mail(self, recipient: int) -> Mapping[str, bytes]:
         """Label -> envelope waiting for the recipient, oldest first."""
@@ -45,5 +50,5 @@ class Mailbox:
         for label in labels:
             data = box.pop(label, None)
             if data is not None:
-                delivered[int(label.split("/")[0])] += len(data)
+                delivered[int(handed_over_by(label))] += len(data)
         return dict(delivered)

@@ -32,7 +32,7 @@ class Member:
     did: str
     round: int
     base: str
-    outbox: dict[int, list[bytes]]
+    outbox: dict[int, dict[str, bytes]]
 
 
 class Roster:
@@ -124,8 +124,9 @@ class Roster:
         )
 
 
-def _by_round(labelled: Iterable[tuple[str, bytes]]) -> dict[int, list[bytes]]:
-    outbox: dict[int, list[bytes]] = {}
-    for label, data in labelled:
-        outbox.setdefault(int(label.split("/")[0]), []).append(data)
+def _by_round(labelled: Iterable[tuple[str, bytes]]) -> dict[int, dict[str, bytes]]:
+    outbox: dict[int, dict[str, bytes]] = {}
+    for key, data in labelled:
+        number, _, label = key.partition("/")
+        outbox.setdefault(int(number), {})[label] = data
     return outbox

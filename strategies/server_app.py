@@ -6,12 +6,14 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import INFO
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
@@ -26,11 +28,13 @@ from strategies.roster import Roster
 from symphony_fl.components import check_recipe, recipe_topology
 from symphony_fl.folders import default_tracking_uri, run_folder
 from symphony_fl.history import History
+from symphony_fl.launch import die_with_launcher
 from symphony_fl.plots import plot_run
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
 from symphony_fl.tracking import Tracker
 
 ADAPTER_QUERY = "query.adapter"
+CLAIM_SECONDS = 30.0  # a run that was just killed may need some to be gone
 
 app = ServerApp()
 
@@ -42,7 +46,6 @@ class Run:
     recipe: Recipe
     name: str
     folder: Path
-    flower_id: int
 
 
 @app.main()
@@ -52,9 +55,15 @@ def main(grid: Grid, context: Context) -> None:
     recipe = check_recipe(load_recipe(str(config["recipe"]), shlex.split(str(config["overrides"]))))
     folder = run_folder(str(config["run-dir"]), context.run_id)
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, folder.name, folder, context.run_id)
+    die_with_launcher()
+    run = Run(recipe, folder.name, folder)
+    with _claimed(run):
+        _run(grid, run)
+
+
+def _run(grid: Grid, run: Run) -> None:
+    recipe, folder = run.recipe, run.folder
     log(INFO, "symphony: recipe %s (digest %s), folder %s", recipe.name, recipe.digest, folder)
-    _claim_folder(run)
     history = History(folder / "history.jsonl")
     tracker = Tracker(recipe.tracking.uri or default_tracking_uri(), recipe, run.name, folder)
     started = time.monotonic()
@@ -160,19 +169,29 @@ def _evaluated(history: History, recipe: Recipe) -> bool:
     return recipe.rounds in history.rounds("evaluate")
 
 
-def _claim_folder(run: Run) -> None:
-    """A folder belongs to one recipe: refuse another one before anything is written into it.
+@contextmanager
+def _claimed(run: Run) -> Iterator[None]:
+    """A folder belongs to one recipe, and to one process at a time.
 
     Raises
     ------
     RecipeError
-        The folder holds a run of another recipe.
+        The folder holds a run of another recipe, or another process works in it.
     """
     path = run.folder / "recipe.json"
     if not path.exists():
         path.write_text(run.recipe.to_json())
     elif path.read_text() != run.recipe.to_json():
         raise RecipeError(f"run-dir = {str(run.folder)!r}: holds a run of another recipe")
+    lock = FileLock(run.folder / "run.lock")
+    try:
+        lock.acquire(timeout=CLAIM_SECONDS)
+    except Timeout:
+        raise RecipeError(f"run-dir = {str(run.folder)!r}: another process works in this folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finish(run: Run, history: History, tracker: Tracker, status: str, seconds: float, error: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.merge import Rule
-from symphony_fl.exchange.rules import RULES
+from symphony_fl.exchange.merge import MergeError, Rule
+from symphony_fl.exchange.rules import RULES, build_rule
 from symphony_fl.exchange.select import SELECTIONS, Selection, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
@@ -55,9 +55,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
     try:
         recipe_topology(recipe)
+        recipe_rule(recipe, size=1, agent=0)
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
-    except (TopologyError, ModelError, SkillError) as error:
+    except (TopologyError, MergeError, ModelError, SkillError) as error:
         raise RecipeError(str(error)) from None
     return recipe
 
@@ -146,17 +147,45 @@ def _learner_class(name: str) -> Callable[..., Learner]:
 
 def recipe_selection(recipe: Recipe, layout: Layout) -> Selection:
     """S(.) of eq. 3."""
-    return build_selection(recipe.exchange.selection, layout, recipe.exchange.density, seed=recipe.seed)
+    options = recipe.exchange
+    return build_selection(
+        options.selection,
+        layout,
+        options.density,
+        seed=recipe.seed,
+        per_layer=options.per_layer,
+        factor=options.threshold,
+    )
 
 
-def recipe_rule(recipe: Recipe, layout: Layout) -> Rule:
-    """A(.) and alpha of eq. 4, with a fresh state."""
-    return RULES[recipe.exchange.rule](layout.size)
+def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
+    """A(.) and alpha of eq. 4 for an adapter of `size` entries, with a fresh state."""
+    options = recipe.exchange
+    return build_rule(
+        options.rule,
+        size,
+        number=agent,
+        agents=recipe.agents,
+        alpha=options.alpha,
+        scaling=options.scaling,
+        momentum=options.momentum,
+        gamma=options.gamma,
+        combine=options.combine,
+        eta=options.eta,
+        keep=options.keep,
+        window=options.window,
+        hops=options.hops,
+        step=options.step,
+        pull=options.pull,
+        robust=options.robust,
+        clip=options.clip,
+        trim=options.trim,
+    )
 
 
 def recipe_codec(recipe: Recipe) -> Codec:
     """How values travel."""
-    return build_codec(recipe.exchange.coding)
+    return build_codec(recipe.exchange.coding, recipe.exchange.block)
 
 
 def _known(field: str, value: str, names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,7 @@ MARK = "symphony: "  # what our ServerApp says to people
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 10.0
 COMPLETED = "finished:completed"
+LAUNCHER = "SYMPHONY_LAUNCHER"  # environment variable: our process id, for the ServerApp
 
 
 class LaunchError(RuntimeError):
@@ -109,6 +111,24 @@ def run_recipe(
     return result
 
 
+def die_with_launcher() -> None:
+    """Called by the ServerApp: end this process soon after the launcher that started it is gone.
+
+    The SuperLink dies with the launcher, but a simulation it started would go on, unseen, in the same homes.
+    Does nothing under plain `flwr run`, which leaves its runs to the SuperLink.
+    """
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None:
+        return
+
+    def watch() -> None:
+        while _alive(int(launcher)):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
+
+
 def new_run_folder(recipe: Recipe) -> Path:
     """A fresh folder under the Symphony folder, named for people."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -134,6 +154,7 @@ def _environment(home: str, api: int, control: int) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        LAUNCHER: str(os.getpid()),
     }
 
 
@@ -214,6 +235,16 @@ def _last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
     return errors[-1][:2000] if errors else "no error in the log"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _free_ports(count: int) -> list[int]:

@@ -118,7 +118,36 @@ class ExchangeOptions:
     rule: str = option("average", "how received updates change an adapter (eq. 4)")
     selection: str = option("cyclic", "which entries travel (S of eq. 3)")
     density: float = option(1.0, "share of the entries that travels per round", above=0, high=1)
-    coding: str = option("int8", "how a value travels")
+    per_layer: bool = option(False, "rank entries within each layer (topk, threshold)")
+    threshold: float = option(
+        2.0, "multiple of the root mean square above which an entry travels (threshold)", above=0
+    )
+    coding: str = option("int8", "how a value travels: float32, bfloat16, float16, int8, int4, int2, sign")
+    block: int = option(1024, "entries that share one scale (int8 and below)", low=1)
+    robust: str = option("none", "what limits hostile updates: none, clip, median, trimmed")
+    clip: float = option(
+        1.0, "received norms are clipped to this multiple of one's own (robust: clip)", above=0
+    )
+    trim: float = option(
+        0.25, "share of the updates dropped at each end (robust: trimmed)", above=0, high=0.5
+    )
+    alpha: float = option(1.0, "mixing factor of eq. 4 (average, delta)", above=0, high=1)
+    scaling: str = option(
+        "mixing", "weights of the deltas: mixing keeps eq. 4 stable, sum is eq. 4 as written (delta)"
+    )
+    momentum: float = option(
+        0.0, "momentum of section 6.3 (delta), of the outer step (noloco)", low=0, high=0.999
+    )
+    gamma: float = option(0.5, "consensus step size (choco)", above=0, high=1)
+    combine: str = option(
+        "senders", "how updates are summed: over senders, agents; median, trimmed (epidemic)"
+    )
+    eta: float = option(1.0, "outer step size (epidemic)", above=0, high=100)
+    keep: bool = option(False, "start rounds from the shared state plus one's own unsent residual (epidemic)")
+    window: int = option(32, "rounds for which an update may be late (epidemic)", low=1)
+    hops: int = option(32, "rounds for which an update is passed on (epidemic)", low=1)
+    step: float = option(0.7, "outer learning rate (noloco)", above=0)
+    pull: float = option(0.9, "pull towards the partner (noloco)", low=0)
 
 
 @dataclass

@@ -21,7 +21,8 @@ def _state(round: int, entries: int = 50) -> State:
     return State(
         adapter=rng.standard_normal(entries).astype(np.float32),
         arrays={"optimizer/step": np.array([round], np.int64), "rule/residual": rng.standard_normal(entries)},
-        outbox={round - 1: [b"older"], round: [b"newest", b""]},
+        outbox={round - 1: {"0": b"older"}, round: {"0": b"newest", "1>2,3": b""}},
+        relay={"1>2": b"of another"},
         round=round,
         last_seen={"did:key:z1": round},
         roster={"0": "did:key:z1"},
@@ -44,12 +45,12 @@ def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
         assert loaded.arrays[name].dtype == array.dtype
         assert np.array_equal(loaded.arrays[name], array)
     assert (loaded.outbox, loaded.round, loaded.last_seen) == (state.outbox, 3, {"did:key:z1": 3})
-    assert (loaded.roster, loaded.report) == (state.roster, state.report)
+    assert (loaded.relay, loaded.roster, loaded.report) == (state.relay, state.roster, state.report)
 
 
 def test_only_the_last_rounds_of_the_outbox_are_kept(tmp_path: Path) -> None:
     state = _state(5)
-    state.outbox = {number: [b"x"] for number in range(6)}
+    state.outbox = {number: {"0": b"x"} for number in range(6)}
     Home(tmp_path).commit(state)
     loaded = Home(tmp_path).load()
     assert loaded is not None and sorted(loaded.outbox) == [4, 5]
@@ -112,7 +113,7 @@ first = 0 if state is None else state.round
 print("ready", flush=True)
 for round in range(first + 1, 100000):
     vector = np.full(20000, round, np.float32)
-    home.commit(State(vector, {"optimizer/m": vector * 2}, {round: [str(round).encode()]}, round))
+    home.commit(State(vector, {"optimizer/m": vector * 2}, {round: {"0": str(round).encode()}}, {}, round))
 """
 
 
@@ -132,6 +133,6 @@ def test_kill_9_at_any_instant_leaves_a_whole_round(tmp_path: Path) -> None:
         assert number >= before, "a committed round is never lost"
         if state is not None:
             assert np.all(state.adapter == number) and np.all(state.arrays["optimizer/m"] == 2 * number)
-            assert state.outbox[number] == [str(number).encode()]
+            assert state.outbox[number] == {"0": str(number).encode()}
         before = number
     assert before > 0, "nothing was ever committed: the test tested nothing"

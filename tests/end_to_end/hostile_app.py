@@ -83,5 +83,3 @@ def _attacks(context: Context, genuine: bytes) -> dict[str, bytes]:
         "nan": forge(terms, replace(header, compressed=0), indices + b"\xff" * len(plain)),
         "range": forge(terms, replace(header, compressed=0, index_bytes=len(beyond)), beyond + plain),
     }
-
-

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from mlflow import MlflowClient
+
 from symphony_fl.components import check_recipe
 from symphony_fl.launch import SuperLink, private_superlink, run_recipe
 from symphony_fl.recipe import load_recipe
@@ -29,7 +29,9 @@ def _checkout(folder: Path) -> Path:
     return folder
 
 
-def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(symphony_home: Path, tmp_path: Path) -> None:
+def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
+    symphony_home: Path, tmp_path: Path
+) -> None:
     app = _checkout(tmp_path / "hostile-app")
     shutil.copy(Path(__file__).with_name("hostile_app.py"), app / "clients" / "hostile_app.py")
     settings = (app / "pyproject.toml").read_text()

@@ -10,7 +10,7 @@ from strategies.mailbox import Mailbox
 
 def test_every_recipient_gets_a_copy_and_mail_stays_until_confirmed() -> None:
     box = Mailbox()
-    box.post(0, 1, [1, 3], [b"abc"])
+    box.post(0, 1, [1, 3], {"0": b"abc"})
     assert list(box.mail(1).values()) == [b"abc"] == list(box.mail(3).values())
     assert box.mail(2) == {}
     assert list(box.mail(1)) == list(box.mail(1)), "looking does not take away"
@@ -20,7 +20,7 @@ def test_every_recipient_gets_a_copy_and_mail_stays_until_confirmed() -> None:
 
 def test_confirming_twice_counts_once() -> None:
     box = Mailbox()
-    box.post(2, 5, [0], [b"xy", b"z"])
+    box.post(2, 5, [0], {"0": b"xy", "1": b"z"})
     labels = list(box.mail(0))
     assert box.confirm(0, labels) == {2: 3}
     assert box.confirm(0, labels) == {}
@@ -28,15 +28,15 @@ def test_confirming_twice_counts_once() -> None:
 
 def test_posting_the_same_round_again_does_not_double_it() -> None:
     box = Mailbox()
-    box.post(0, 1, [1], [b"abc"])
-    box.post(0, 1, [1], [b"abc"])
+    box.post(0, 1, [1], {"0": b"abc"})
+    box.post(0, 1, [1], {"0": b"abc"})
     assert len(box.mail(1)) == 1
 
 
 def test_oversized_envelopes_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ENVELOPE", 10)
     box = Mailbox()
-    assert box.post(0, 1, [1], [b"x" * 11, b"x" * 10]) == 1
+    assert box.post(0, 1, [1], {"0": b"x" * 11, "1": b"x" * 10}) == 1
     assert [len(data) for data in box.mail(1).values()] == [10]
 
 
@@ -44,5 +44,13 @@ def test_an_absent_recipient_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MAX_WAITING", 3)
     box = Mailbox()
     for number in range(1, 10):
-        box.post(0, number, [1], [b"x"])
+        box.post(0, number, [1], {"0": b"x"})
     assert list(box.mail(1)) == ["0/7/0", "0/8/0", "0/9/0"]
+
+
+def test_labels_narrow_down_the_recipients_and_never_widen_them() -> None:
+    box = Mailbox()
+    box.post(0, 1, [1, 3], {"0>3": b"to 3", "1>2,7": b"to nobody", "2": b"to all"})
+    assert list(box.mail(1).values()) == [b"to all"]
+    assert list(box.mail(3).values()) == [b"to 3", b"to all"]
+    assert box.mail(2) == box.mail(7) == {}

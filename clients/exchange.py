@@ -1,0 +1,180 @@
+"""An agent's side of the exchange: what it shares after a round, and what it makes of its neighbours' mail."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clients.home import State
+from clients.labels import handed_over_by, label_for
+from symphony_fl.components import recipe_codec, recipe_rule, recipe_selection, recipe_topology
+from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
+from symphony_fl.exchange.flat import Layout, digest
+from symphony_fl.exchange.identity import did_from_public_key, public_key_of
+from symphony_fl.exchange.merge import Received
+from symphony_fl.exchange.refusals import EnvelopeError, Replayed
+from symphony_fl.exchange.rules.epidemic import Epidemic
+from symphony_fl.recipe import Recipe
+
+PREFIX = "rule/"  # of the rule's arrays in the home
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The adapter after a merge or a sealing, float32 [P], figures about it, and labelled envelopes to hand over."""
+
+    adapter: np.ndarray
+    metrics: dict[str, float]
+    outbox: dict[str, bytes] = field(default_factory=dict)
+
+
+class Exchange:
+    """Rule, selection, coding and keys of one agent, set up from the run's recipe.
+
+    Parameters
+    ----------
+    key : the agent's Ed25519 private key, 32 raw bytes
+    number : the agent's number
+    run : the run's name, which every envelope is bound to
+    base : 16-byte digest of the base model
+    layout : of the adapter
+    arrays : the home's arrays; those under "rule/" bring the rule's state back
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        number: int,
+        recipe: Recipe,
+        run: str,
+        base: bytes,
+        layout: Layout,
+        arrays: dict[str, np.ndarray],
+    ) -> None:
+        self.key = key
+        self.did = did_from_public_key(public_key_of(key))
+        self.number = number
+        self.topology = None if recipe.strategy == "isolated" else recipe_topology(recipe)
+        self.last_round = recipe.rounds
+        self.selection = recipe_selection(recipe, layout)
+        self.rule = recipe_rule(recipe, layout.size, number)
+        kept = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+        if kept:
+            self.rule.load_state(kept)
+        self.terms = Terms(
+            run=hashlib.sha256(f"{run}\0{recipe.digest}".encode()).digest()[:16],
+            base=base,
+            layout=layout.digest,
+            kind=self.rule.kind,
+            selection=self.selection,
+            codec=recipe_codec(recipe),
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The rule's state, to be committed with everything else."""
+        return {PREFIX + name: array for name, array in self.rule.state.items()}
+
+    def start(self, adapter: np.ndarray) -> np.ndarray:
+        """What a round of learning starts from, float32 [P]."""
+        return self.rule.start(adapter)
+
+    def seal(self, state: State, round: int) -> Outcome:
+        """Select, code and sign what this round shares (eq. 3): one envelope, the same for every neighbour, and
+        the envelopes of others that are to be passed on."""
+        if self.topology is None or not self.topology.neighbours(self.number, round):
+            return Outcome(state.adapter, {})
+        offer = self.rule.offer(state.adapter)
+        indices = self.selection.select(offer.score, round)
+        sealed = seal(
+            self.terms,
+            self.key,
+            round=round,
+            indices=indices,
+            values=offer.values[indices],
+            adapter=digest(state.adapter),
+        )
+        adapter = self.rule.record(state.adapter, indices, sealed.update.values, round)
+        metrics = {"entries": float(indices.size), "envelope_bytes": float(len(sealed.data))}
+        return Outcome(adapter, metrics, {label_for(0): sealed.data} | state.relay)
+
+    def merge(self, state: State, mail: Mapping[str, bytes], initial: np.ndarray) -> Outcome:
+        """Open and merge the mail (eq. 4).
+
+        Newest rounds per sender go into `state.last_seen`, what is to be passed on into `state.relay`.
+        """
+        counts: dict[str, float] = {}
+        received: list[Received] = []
+        for label, data in mail.items():
+            try:
+                update = self._open(state, data)
+            except EnvelopeError as error:
+                name = f"refused/{error.name}"
+                if isinstance(self.rule, Epidemic) and isinstance(error, Replayed):
+                    name = "duplicates"  # several neighbours pass the same envelope on
+                counts[name] = counts.get(name, 0) + 1
+                continue
+            state.last_seen[update.sender] = max(update.round, state.last_seen.get(update.sender, 0))
+            received.append(self._weighed(state, update))
+            if isinstance(self.rule, Epidemic) and self.rule.passes_on(update.round, state.round):
+                self._relay(state, received[-1].sender, label, data)
+        metrics = counts | {"merged": float(len(received))}
+        if not received:
+            return Outcome(state.adapter, metrics)
+        metrics |= self._distances(state, received, initial)
+        return Outcome(self.rule.merge(state.adapter, received, state.round), metrics)
+
+    def _open(self, state: State, data: bytes) -> Update:
+        """Raises EnvelopeError, also for an agent of the run that has no business to send to this one."""
+        assert self.topology is not None  # agents that learn alone get no mail from an honest server
+        if isinstance(self.rule, Epidemic):
+            senders = [did for number, did in state.roster.items() if int(number) != self.number]
+            missing = {
+                state.roster[str(sender)]: rounds
+                for sender, rounds in self.rule.seen.missing.items()
+                if str(sender) in state.roster
+            }
+        else:
+            near = {
+                n for r in (state.round, state.round + 1) for n in self.topology.neighbours(self.number, r)
+            }
+            senders = [did for number, did in state.roster.items() if int(number) in near]
+            missing = {}
+        return open_envelope(
+            data, Expectation(self.terms, senders, state.last_seen, missing, self.last_round)
+        )
+
+    def _relay(self, state: State, origin: int, label: str, data: bytes) -> None:
+        """Keep an envelope that was new to us for the neighbours that do not have it from elsewhere."""
+        assert self.topology is not None
+        came_from = handed_over_by(label)
+        recipients = [
+            neighbour
+            for neighbour in self.topology.neighbours(self.number, state.round + 1)
+            if neighbour != origin and str(neighbour) != came_from
+        ]
+        if recipients:
+            state.relay[label_for(len(state.relay) + 1, recipients)] = data
+
+    def _weighed(self, state: State, update: Update) -> Received:
+        assert self.topology is not None
+        sender = next(int(number) for number, did in state.roster.items() if did == update.sender)
+        weight = self.topology.weights(self.number, update.round).get(sender, 0.0)
+        return Received(sender, weight, update.round, update.indices, update.values)
+
+    def _distances(self, state: State, received: Sequence[Received], initial: np.ndarray) -> dict[str, float]:
+        """Drift, similarity and staleness, on the entries that travelled (section 6.4)."""
+        drifts, cosines = [], []
+        for update in received:
+            ours = state.adapter[update.indices] - initial[update.indices]
+            theirs = update.values - initial[update.indices]
+            moved, their_move = float(np.linalg.norm(ours)), float(np.linalg.norm(theirs))
+            if moved and their_move:
+                drifts.append(float(np.linalg.norm(ours - theirs)) / moved)
+                cosines.append(float(ours @ theirs) / (moved * their_move))
+        metrics = {"staleness": float(np.mean([state.round - update.round for update in received]))}
+        if drifts:
+            metrics |= {"drift": float(np.mean(drifts)), "similarity": float(np.mean(cosines))}
+        return metrics

@@ -1,0 +1,97 @@
+"""`kill -9` at random instants of a real run: every home opens at a whole round, and the resumed run ends with the
+same adapters as one that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from clients.home import Home
+
+ROUNDS = 8
+OVERRIDES = (f"rounds={ROUNDS}", "tasks.evaluate_every=2")
+Run = Callable[..., dict[str, Any]]
+
+
+def _symphony(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "symphony_fl.cli", *arguments], stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the command and everything it started, as when a machine loses power."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        try:
+            os.kill(member.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    psutil.wait_procs(family, timeout=30)
+
+
+def _rounds(folder: Path) -> list[int]:
+    """Rounds of the homes that exist; raises HomeError if one does not open."""
+    states = [Home(home).load() for home in sorted((folder / "agents").glob("*"))]
+    for state in states:
+        assert state is None or state.round == 0 or state.round in state.outbox, (
+            "a round is whole or not there"
+        )
+    return [0 if state is None else state.round for state in states]
+
+
+def _wait_for_round(folder: Path, number: int, process: subprocess.Popen[bytes]) -> None:
+    while max(_rounds(folder), default=0) < number and process.poll() is None:
+        time.sleep(0.05)
+
+
+def _killed_and_resumed(run: Run, tmp_path: Path, kills: int) -> None:
+    calm = run("smoke", *OVERRIDES, folder="calm")
+    folder, log = tmp_path / "killed", tmp_path / "killed.log"
+    rng = np.random.default_rng(kills)
+    before = 0
+    process = _symphony("run", "smoke", *OVERRIDES, "--run-dir", str(folder), log=log)
+    for number in range(1, kills + 1):
+        # The first kills come while Flower starts, the others while rounds are under way.
+        if number > kills // 3:
+            _wait_for_round(folder, before + 1, process)
+            time.sleep(rng.uniform(0.0, 0.5))
+        else:
+            time.sleep(rng.uniform(5.0, 25.0))
+        if process.poll() is not None:
+            break
+        _kill_all(process)
+        rounds = _rounds(folder)
+        assert not rounds or max(rounds) - min(rounds) <= 1, rounds
+        assert min(rounds, default=0) >= before, "a whole round was lost"
+        before = min(rounds, default=0)
+        again = ("resume", str(folder)) if (folder / "recipe.json").exists() else ("run", "smoke", *OVERRIDES)
+        process = _symphony(*again, "--json", str(tmp_path / "result.json"), log=log)
+    assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
+    assert before > 0, "no kill came after a round: the test tested nothing"
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["adapter_digests"] == calm["adapter_digests"]
+    assert result["accuracy_after"] == calm["accuracy_after"]
+    assert result["rounds"] == ROUNDS
+
+
+def test_killed_once_between_rounds_and_resumed(run: Run, tmp_path: Path) -> None:
+    _killed_and_resumed(run, tmp_path, kills=1)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_and_resumed(run: Run, tmp_path: Path) -> None:
+    _killed_and_resumed(run, tmp_path, kills=10)
