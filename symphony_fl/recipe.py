@@ -84,7 +84,7 @@ class LearnerOptions:
         "none", "divide advantages by the group's standard deviation, or not", choices=("none", "group")
     )
     max_grad_norm: float = option(1.0, "gradient norm is clipped to this", above=0)
-    max_new_tokens: int = option(12, "longest completion, in tokens", low=1, high=32768)
+    max_new_tokens: int = option(16, "longest completion, in tokens", low=1, high=32768)
     temperature: float = option(1.0, "sampling temperature while learning", above=0, high=10)
     inner_epochs: int = option(1, "optimizer steps per batch of rollouts", low=1, high=100)
 
