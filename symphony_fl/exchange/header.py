@@ -95,7 +95,9 @@ def _pack(header: Header) -> bytes:
         header.adapter,
         reports,
     ]
-    return bytes(msgpack.packb(fields, use_single_float=True, use_bin_type=True))
+    # msgpack would take a buffer of 256 KiB for these 65 bytes.
+    packer = msgpack.Packer(use_single_float=True, use_bin_type=True, buf_size=HEADER_LIMIT)
+    return bytes(packer.pack(fields))
 
 
 def unpack_header(data: bytes) -> Header:

@@ -1,6 +1,13 @@
-"""Scaled codings of values: 8, 4, 2 and 1 bits per value and one bfloat16 scale per block of entries."""
+"""Scaled codings of values: 8, 4, 2 and 1 bits per value and one bfloat16 scale per block of entries.
+
+Layout: the scales of all blocks, then the codes of all values, the first value in the highest bits; padding bits are
+zero. A value is its level times its block's scale. Long vectors are coded piece by piece, so that what is in between
+stays in the cache and costs no memory.
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -8,32 +15,74 @@ from symphony_fl.exchange.floats import CodingError, NotFiniteError, finite, siz
 
 BLOCK = 1024
 """Entries that share one scale, unless a codec is built with another block size."""
+_PIECE = 1 << 15
+"""Entries coded at once, about."""
 
 
-class _Blocks:
-    """What the scaled codecs share: one bfloat16 scale per block, then the codes of all values."""
+class _Scaled(ABC):
+    """What the scaled codecs share. `block` entries have one scale."""
+
+    name: str
+    bits: int
 
     def __init__(self, block: int = BLOCK) -> None:
         if block < 1:
             raise CodingError(f"block={block}: must be at least 1")
         self.block = block
+        # Whole blocks and whole bytes.
+        self._piece = 8 * block * max(1, _PIECE // (8 * block))
 
     def blocks(self, count: int) -> int:
         return -(-count // self.block)
 
-    def padded(self, values: np.ndarray) -> np.ndarray:
+    def nbytes(self, count: int) -> int:
+        return 2 * self.blocks(count) + (count * self.bits + 7) // 8
+
+    def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
+        whole = finite(values)
+        pieces = [
+            self._encode_piece(whole[start : start + self._piece], rng)
+            for start in range(0, whole.size, self._piece)
+        ]
+        return b"".join([scales.tobytes() for scales, _ in pieces] + [codes.tobytes() for _, codes in pieces])
+
+    def decode(self, data: bytes, count: int) -> np.ndarray:
+        scales = self._read_scales(sized(data, self.nbytes(count)), count)
+        codes = np.frombuffer(data, dtype=np.uint8, offset=2 * scales.size)
+        values = np.empty(count, dtype=np.float32)
+        for start in range(0, count, self._piece):
+            stop = min(start + self._piece, count)
+            levels = self._levels(codes[start * self.bits // 8 : (stop * self.bits + 7) // 8], stop - start)
+            spread = np.repeat(scales[start // self.block : self.blocks(stop)], self.block)[: stop - start]
+            np.multiply(levels, spread, out=values[start:stop])
+        return values
+
+    @abstractmethod
+    def _encode_piece(
+        self, values: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scales as bfloat16, <u2 [blocks], and packed codes, uint8."""
+
+    @abstractmethod
+    def _levels(self, codes: np.ndarray, count: int) -> np.ndarray:
+        """The levels behind packed codes, float32 [count]; CodingError for what no encoder writes."""
+
+    def _rows(self, values: np.ndarray) -> np.ndarray:
         """float32 [blocks, block], zeros at the end."""
         rows = np.zeros(self.blocks(values.size) * self.block, dtype=np.float32)
         rows[: values.size] = values
         return rows.reshape(-1, self.block)
 
-    def sizes(self, count: int) -> np.ndarray:
+    def _sizes(self, count: int) -> np.ndarray:
         """Values in each block, int64 [blocks]."""
         sizes = np.full(self.blocks(count), self.block, dtype=np.int64)
         sizes[-1] = count - (sizes.size - 1) * self.block
         return sizes
 
-    def scales_from(self, data: bytes, count: int) -> np.ndarray:
+    def _spread(self, scales: np.ndarray, count: int) -> np.ndarray:
+        return np.repeat(scales, self.block)[:count]
+
+    def _read_scales(self, data: bytes, count: int) -> np.ndarray:
         """The scales at the head of a code, float32 [blocks]."""
         halves = np.frombuffer(data, dtype="<u2", count=self.blocks(count))
         if np.any(halves & 0x8000):
@@ -42,32 +91,27 @@ class _Blocks:
             raise NotFiniteError("a scale is not finite")
         return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
-    def spread(self, scales: np.ndarray, count: int) -> np.ndarray:
-        """Each value's scale, float32 [count]."""
-        return np.repeat(scales, self.block)[:count]
 
-
-class _MaxScaled(_Blocks):
+class _MaxScaled(_Scaled):
     """Whole numbers -L .. L times max|x| / L of the block: error at most half a step, `scale / 2`."""
 
     levels: int
 
-    def quantise(self, values: np.ndarray, rng: np.random.Generator | None) -> tuple[bytes, np.ndarray]:
-        """The scales' bytes and the codes, int8 [k]."""
-        rows = self.padded(finite(values))
+    def _quantise(self, values: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Scales, <u2 [blocks], and whole numbers, int8 [k]."""
+        rows = self._rows(values)
         scales, halves = _round_up(np.abs(rows).max(axis=1) / np.float32(self.levels))
-        steps = np.where(scales > 0, scales, np.float32(1))[:, None]
-        whole = rows / steps
-        whole = np.rint(whole) if rng is None else np.floor(whole + rng.random(whole.shape, dtype=np.float32))
-        codes = np.clip(whole, -self.levels, self.levels).astype(np.int8)
-        return halves.tobytes(), codes.reshape(-1)[: values.size]
+        rows /= np.where(scales > 0, scales, np.float32(1))[:, None]
+        whole = np.rint(rows) if rng is None else np.floor(rows + rng.random(rows.shape, dtype=np.float32))
+        numbers = np.clip(whole, -self.levels, self.levels).astype(np.int8)
+        return halves, numbers.reshape(-1)[: values.size]
 
     def bound(self, values: np.ndarray) -> np.ndarray:
-        largest = np.abs(self.padded(values)).max(axis=1)
+        largest = np.abs(self._rows(values)).max(axis=1)
         scales, _ = _round_up(largest / np.float32(self.levels))
         # The last term covers the float32 roundings of the division and of the product; a scale may underflow to 0.
         error = scales * np.float32(0.5) + largest * np.float32(2.0**-22)
-        return self.spread(np.where(scales > 0, error, largest), values.size)
+        return self._spread(np.where(scales > 0, error, largest), values.size)
 
 
 class Int8(_MaxScaled):
@@ -77,20 +121,16 @@ class Int8(_MaxScaled):
     bits = 8
     levels = 127
 
-    def nbytes(self, count: int) -> int:
-        return 2 * self.blocks(count) + count
+    def _encode_piece(
+        self, values: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        scales, numbers = self._quantise(values, rng)
+        return scales, numbers.view(np.uint8)
 
-    def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
-        scales, codes = self.quantise(values, rng)
-        return scales + codes.tobytes()
-
-    def decode(self, data: bytes, count: int) -> np.ndarray:
-        scales = self.scales_from(sized(data, self.nbytes(count)), count)
-        codes = np.frombuffer(data, dtype=np.int8, offset=2 * scales.size)
-        if np.any(codes == -128):
+    def _levels(self, codes: np.ndarray, count: int) -> np.ndarray:
+        if np.any(codes == 0x80):
             raise CodingError("int8: code -128 is not used")
-        decoded: np.ndarray = codes.astype(np.float32) * self.spread(scales, count)
-        return decoded
+        return codes.view(np.int8).astype(np.float32)
 
 
 class Int4(_MaxScaled):
@@ -100,29 +140,24 @@ class Int4(_MaxScaled):
     bits = 4
     levels = 7
 
-    def nbytes(self, count: int) -> int:
-        return 2 * self.blocks(count) + (count + 1) // 2
+    def _encode_piece(
+        self, values: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        scales, numbers = self._quantise(values, rng)
+        nibbles = np.zeros(numbers.size + numbers.size % 2, dtype=np.uint8)
+        nibbles[: numbers.size] = numbers + 8  # 1 .. 15; 0 only as padding
+        return scales, nibbles[0::2] << 4 | nibbles[1::2]
 
-    def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
-        scales, codes = self.quantise(values, rng)
-        nibbles = np.zeros(codes.size + codes.size % 2, dtype=np.uint8)
-        nibbles[: codes.size] = codes + 8  # 1 .. 15; 0 only as padding
-        return scales + (nibbles[0::2] << 4 | nibbles[1::2]).tobytes()
-
-    def decode(self, data: bytes, count: int) -> np.ndarray:
-        scales = self.scales_from(sized(data, self.nbytes(count)), count)
-        pairs = np.frombuffer(data, dtype=np.uint8, offset=2 * scales.size)
-        nibbles = np.empty(2 * pairs.size, dtype=np.uint8)
-        nibbles[0::2], nibbles[1::2] = pairs >> 4, pairs & 15
+    def _levels(self, codes: np.ndarray, count: int) -> np.ndarray:
+        nibbles = np.empty(2 * codes.size, dtype=np.uint8)
+        nibbles[0::2], nibbles[1::2] = codes >> 4, codes & 15
         if not nibbles[:count].all() or nibbles[count:].any():
             raise CodingError("int4: a code or the padding that no encoder writes")
-        decoded: np.ndarray = (nibbles[:count].astype(np.float32) - np.float32(8)) * self.spread(
-            scales, count
-        )
-        return decoded
+        levels: np.ndarray = nibbles[:count].astype(np.float32) - np.float32(8)
+        return levels
 
 
-class Int2(_Blocks):
+class Int2(_Scaled):
     """2 bits: -1.5, -0.5, 0.5, 1.5 times a step per block that fits the block by least squares.
 
     The step starts at 1.248 times the mean magnitude, the best uniform one for a Gaussian, and is then the
@@ -134,50 +169,43 @@ class Int2(_Blocks):
     name = "int2"
     bits = 2
 
-    def nbytes(self, count: int) -> int:
-        return 2 * self.blocks(count) + (count + 3) // 4
-
     def _fit(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First steps [blocks], final steps [blocks] and codes 0 .. 3, uint8 [blocks, block]."""
-        rows = self.padded(finite(values))
-        sizes = self.sizes(values.size)
-        first = (1.248 * np.abs(rows).sum(axis=1, dtype=np.float64) / sizes).astype(np.float32)
+        """First steps [blocks], final steps [blocks] and codes 0 .. 3, uint8 [k]."""
+        rows = self._rows(values)
+        means = np.abs(rows).sum(axis=1, dtype=np.float64) / self._sizes(values.size)
+        first = (1.248 * means).astype(np.float32)
         inner = np.abs(rows) < first[:, None]
         codes = np.where(rows < 0, np.where(inner, 1, 0), np.where(inner, 2, 3)).astype(np.uint8)
         levels = codes.astype(np.float64) - 1.5
         levels.reshape(-1)[values.size :] = 0.0
         final = (rows * levels).sum(axis=1) / np.square(levels).sum(axis=1)
-        return first, final.astype(np.float32), codes
+        return first, final.astype(np.float32), codes.reshape(-1)[: values.size]
 
-    def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
+    def _encode_piece(
+        self, values: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         _, final, codes = self._fit(values)
-        _, halves = _round_nearest(final)
-        quads = np.zeros(4 * ((values.size + 3) // 4), dtype=np.uint8)
-        quads[: values.size] = codes.reshape(-1)[: values.size]
-        packed = quads[0::4] << 6 | quads[1::4] << 4 | quads[2::4] << 2 | quads[3::4]
-        return halves.tobytes() + packed.tobytes()
+        quads = np.zeros(4 * ((codes.size + 3) // 4), dtype=np.uint8)
+        quads[: codes.size] = codes
+        return _round_nearest(final)[1], quads[0::4] << 6 | quads[1::4] << 4 | quads[2::4] << 2 | quads[3::4]
 
-    def decode(self, data: bytes, count: int) -> np.ndarray:
-        scales = self.scales_from(sized(data, self.nbytes(count)), count)
-        packed = np.frombuffer(data, dtype=np.uint8, offset=2 * scales.size)
-        codes = (packed[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8) & 3).reshape(-1)
-        if codes[count:].any():
+    def _levels(self, codes: np.ndarray, count: int) -> np.ndarray:
+        quads = (codes[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8) & 3).reshape(-1)
+        if quads[count:].any():
             raise CodingError("int2: padding that no encoder writes")
-        decoded: np.ndarray = (codes[:count].astype(np.float32) - np.float32(1.5)) * self.spread(
-            scales, count
-        )
-        return decoded
+        levels: np.ndarray = quads[:count].astype(np.float32) - np.float32(1.5)
+        return levels
 
     def bound(self, values: np.ndarray) -> np.ndarray:
         first, final, _ = self._fit(values)
         moved = np.float32(1.5) * np.abs(_round_nearest(final)[0] - first)
-        step = self.spread(first, values.size)
+        step = self._spread(first, values.size)
         outside = np.abs(values) - np.float32(1.5) * step
-        error: np.ndarray = np.maximum(step * np.float32(0.5), outside) + self.spread(moved, values.size)
+        error: np.ndarray = np.maximum(step * np.float32(0.5), outside) + self._spread(moved, values.size)
         return error * np.float32(1.0 + 2.0**-20)
 
 
-class Sign(_Blocks):
+class Sign(_Scaled):
     """1 bit: the sign times the block's mean magnitude m (Seide et al. 2014; Karimireddy et al. 2019, "EF-SignSGD").
 
     m is the least-squares scale, so decoding is a projection as in `Int2`. |error| <= max(m, |x| - m), with m rounded
@@ -187,27 +215,24 @@ class Sign(_Blocks):
     name = "sign"
     bits = 1
 
-    def nbytes(self, count: int) -> int:
-        return 2 * self.blocks(count) + (count + 7) // 8
-
     def _means(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        totals = np.abs(self.padded(finite(values))).sum(axis=1, dtype=np.float64)
-        return _round_nearest((totals / self.sizes(values.size)).astype(np.float32))
+        totals = np.abs(self._rows(values)).sum(axis=1, dtype=np.float64)
+        return _round_nearest((totals / self._sizes(values.size)).astype(np.float32))
 
-    def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
-        _, halves = self._means(values)
-        return halves.tobytes() + np.packbits(values < 0).tobytes()
+    def _encode_piece(
+        self, values: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._means(values)[1], np.packbits(values < 0)
 
-    def decode(self, data: bytes, count: int) -> np.ndarray:
-        scales = self.scales_from(sized(data, self.nbytes(count)), count)
-        bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8, offset=2 * scales.size))
+    def _levels(self, codes: np.ndarray, count: int) -> np.ndarray:
+        bits = np.unpackbits(codes)
         if bits[count:].any():
             raise CodingError("sign: padding that no encoder writes")
-        magnitudes = self.spread(scales, count)
-        return np.where(bits[:count] == 1, -magnitudes, magnitudes)
+        levels: np.ndarray = np.float32(1) - np.float32(2) * bits[:count].astype(np.float32)
+        return levels
 
     def bound(self, values: np.ndarray) -> np.ndarray:
-        means = self.spread(self._means(values)[0], values.size)
+        means = self._spread(self._means(values)[0], values.size)
         error: np.ndarray = np.maximum(means, np.abs(values) - means) * np.float32(1.0 + 2.0**-20)
         return error
 

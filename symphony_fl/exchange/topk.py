@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 """Entries per step of the pass: magnitudes of one chunk stay in the cache."""
 _SAMPLE = 1 << 14
+"""Most magnitudes in the sample; of a short vector one in 16."""
 
 
 def largest(values: np.ndarray, count: int) -> np.ndarray:
@@ -36,7 +37,7 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
 
 def above_threshold(values: np.ndarray, bound: float) -> np.ndarray:
     """Indices of the entries with |value| >= bound: int64, ascending."""
-    found = []
+    found: list[np.ndarray] = []
     limit = np.float32(bound)
     for start in range(0, values.size, _CHUNK):
         part = np.flatnonzero(np.abs(values[start : start + _CHUNK]) >= limit)
@@ -47,10 +48,10 @@ def above_threshold(values: np.ndarray, bound: float) -> np.ndarray:
 
 def _candidates(values: np.ndarray, count: int) -> np.ndarray | None:
     """Indices that surely hold the `count` largest magnitudes, or None where no small such set was found."""
-    if values.size < 4 * _SAMPLE or count > values.size // 8:
+    if values.size < 1 << 13 or count > values.size // 8:
         return None
     # A fixed odd stride, not a random draw: the result is exact either way, only the work depends on the sample.
-    stride = values.size // _SAMPLE | 1
+    stride = max(16, values.size // _SAMPLE) | 1
     sample = np.abs(values[::stride])
     share = count / values.size
     # Four standard deviations more than the expected rank, so that the bound is too low with near certainty.

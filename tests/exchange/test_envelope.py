@@ -212,7 +212,9 @@ def test_an_honest_agent_of_another_run_base_or_layout_is_told_so(
 ) -> None:
     run = make_run()
     with pytest.raises(error):
-        open_envelope(run.seal().data, Expectation(replace(run.terms, **{name: b"other" * 3 + b"!"}), run.dids))
+        open_envelope(
+            run.seal().data, Expectation(replace(run.terms, **{name: b"other" * 3 + b"!"}), run.dids)
+        )
 
 
 def test_another_block_size_is_not_misread(make_run: MakeRun) -> None:
