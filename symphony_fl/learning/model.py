@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from symphony_fl.learning import quantization as fourbit
 from symphony_fl.learning.adapters import Policy, trainable_parameters
@@ -26,8 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A frozen model, its tokenizer (left-padding, with a pad token) and the digest of its weights.
+    """A frozen model, its tokenizer and the digest of its weights.
 
+    The tokenizer pads on the left and has a pad token. Its end of sequence is what ends an answer: for
+    pretrained models, which are asked in few-shot lines, the end of the line (see `end_answers_at_newline`).
     `digest` (16 bytes) is the same in every process and on every machine that loaded the same weights with
     the same type and quantization.
     """
@@ -91,6 +94,7 @@ def weights_digest(model: torch.nn.Module) -> bytes:
 
 def _load(name: str, quantization: str, dtype: torch.dtype, device: torch.device) -> Base:
     source = _source(name)
+    disable_progress_bar()  # of weights read from disk: many agents would draw one each
     options: dict[str, Any] = {"dtype": dtype}
     if quantization == "nf4":
         fourbit.probe(device)
@@ -111,7 +115,22 @@ def _load(name: str, quantization: str, dtype: torch.dtype, device: torch.device
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
         raise ModelError(f"model.name = {name!r}: its tokenizer has no end-of-sequence token")
+    if name != "tiny":
+        end_answers_at_newline(tokenizer)
     return Base(name=name, model=model, tokenizer=tokenizer, digest=weights_digest(model))
+
+
+def end_answers_at_newline(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Make the token of a line's end the end of sequence, if there is one; returns whether there is.
+
+    Pretrained models are asked in plain few-shot lines. Without this every sample runs on to `max_new_tokens`,
+    and what it makes up after the answer is trained on with the answer's reward. The pad token must be set.
+    """
+    before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("A: 7", "A: 7\n"))
+    if after[:-1] != before or tokenizer.decode(after[-1:]) != "\n":
+        return False
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(after[-1])
+    return True
 
 
 def _source(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from symphony_fl.learning.model import (
@@ -18,6 +18,7 @@ from symphony_fl.learning.model import (
     ModelError,
     Policy,
     check_model,
+    end_answers_at_newline,
     get_policy,
     load_base,
     weights_digest,
@@ -267,3 +268,18 @@ def test_checking_a_model_loads_no_torch() -> None:
     code = "import sys; from symphony_fl.learning.model_check import check_model; check_model('tiny', 'nf4');"
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], cwd=root, check=True)
+
+
+def test_answers_end_with_the_line_where_a_token_says_so(base: Base) -> None:
+    """Byte-level BPE has a token for a newline; a word-level tokenizer has none and keeps its own end."""
+    assert base.tokenizer.eos_token_id == 1
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytewise = Tokenizer(models.BPE({"<eos>": 0, **{c: n + 1 for n, c in enumerate(letters)}}, []))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="<eos>", pad_token="<eos>")
+    text = "Q: 3 + 4\nA: 7\n"
+    ids = tokenizer(text).input_ids
+    assert end_answers_at_newline(tokenizer)
+    assert tokenizer.eos_token_id == ids[-1] and tokenizer.pad_token_id == 0
+    assert tokenizer(text).input_ids == ids

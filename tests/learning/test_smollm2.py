@@ -86,7 +86,8 @@ def test_conversion_is_a_plain_bfloat16_model(small: Path, tmp_path: Path) -> No
     embedding = torch.from_numpy(rng.normal(size=(VOCABULARY, HIDDEN)).astype(np.float32)).to(torch.bfloat16)
     assert torch.equal(base.model.get_input_embeddings().weight, embedding)
     assert base.model.lm_head.weight.data_ptr() == base.model.get_input_embeddings().weight.data_ptr()
-    assert base.tokenizer.eos_token_id == 2
+    assert base.tokenizer.pad_token_id == 2  # its own end of sequence; answers end with the line
+    assert base.tokenizer.eos_token_id == base.tokenizer("A: 7\n").input_ids[-1]
     assert base.tokenizer.decode(base.tokenizer("Q: 1 + 2\nA:").input_ids) == "Q: 1 + 2\nA:"
 
 
