@@ -1,0 +1,94 @@
+"""What a local learner says about a round, the same for every learner."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+PHASES = ("generate", "score", "backward", "optimizer")
+
+
+@dataclass(frozen=True)
+class LearnReport:
+    """What ``improve`` did; a mean over all its steps unless said otherwise.
+
+    Attributes:
+        reward: over all samples; ``rewards``: the same per skill.
+        loss: before the step's first update.
+        kl: k3 against the base model per token; 0 when no KL term was asked for.
+        grad_norm: before clipping.
+        mismatch: |log-probability when trained - when sampled| per token, before the step's first update. Below 1e-4 in
+            float32; a large one says that the adapter that was trained is not the one that generated.
+        tokens: sampled in all. steps: asked for.
+        zero_advantage: share of groups whose samples all earned the same.
+        seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
+    """
+
+    reward: float
+    loss: float
+    kl: float
+    grad_norm: float
+    mismatch: float
+    tokens: int
+    steps: int
+    zero_advantage: float
+    rewards: dict[str, float]
+    seconds: dict[str, float]
+
+
+class Meter:
+    """Collects the figures of a `LearnReport` while a learner works."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.rewards: dict[str, list[float]] = defaultdict(list)
+        self.tokens = 0
+
+    @contextmanager
+    def clock(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] += time.perf_counter() - start
+
+    def add(self, name: str, total: float, count: int = 1) -> None:
+        """``name`` is one of loss, kl, grad_norm, mismatch, zero_advantage; its mean is reported."""
+        self.sums[name] += total
+        self.counts[name] += count
+
+    def sampled(
+        self, skills: Sequence[str], rewards_NG: torch.Tensor, advantages_NG: torch.Tensor, tokens: int
+    ) -> None:
+        """One step's samples: the skill of each of N tasks, rewards and advantages [N, G]."""
+        for skill, group in zip(skills, rewards_NG.tolist(), strict=True):
+            self.rewards[skill] += group
+        self.add("zero_advantage", float((advantages_NG == 0).all(dim=1).sum()), len(advantages_NG))
+        self.tokens += tokens
+
+    def report(self, steps: int) -> LearnReport:
+        every = [reward for values in self.rewards.values() for reward in values]
+        return LearnReport(
+            reward=_mean(every),
+            loss=self._mean("loss"),
+            kl=self._mean("kl"),
+            grad_norm=self._mean("grad_norm"),
+            mismatch=self._mean("mismatch"),
+            tokens=self.tokens,
+            steps=steps,
+            zero_advantage=self._mean("zero_advantage"),
+            rewards={skill: _mean(values) for skill, values in sorted(self.rewards.items())},
+            seconds=dict(self.seconds),
+        )
+
+    def _mean(self, name: str) -> float:
+        return self.sums[name] / self.counts[name] if self.counts[name] else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

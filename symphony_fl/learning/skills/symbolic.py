@@ -1,0 +1,125 @@
+"""Ten procedural skills over short strings and small numbers, for the embedded model.
+
+A prompt is one token that names the skill, the question, and ``=``; the answer follows and ends with the end of
+sequence: ``<reverse>abc=`` -> ``cba``. The tokenizer of ``tiny`` reads every other character as one token.
+
+    skill       question        answer      difficulty
+    reverse     abcd            dcba        letters, 1-7 (so for every string skill)
+    sort        dbca            abcd
+    duplicate   abc             aabbcc
+    next        abt             bca         each letter's successor; the last letter's is the first
+    swap        abcde           badce       neighbours change places, pair by pair
+    rotate      abcd            bcda        the first letter goes to the end
+    max         7,41,12         41          how many numbers below 100, 2-4
+    min         7,41,12         7
+    add         17+25           42          tens of the sum plus one, 1-5 (so no number reaches 50)
+    subtract    42-17           25          tens of the first number plus one, 1-5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from symphony_fl.learning.skills.base import Task, draw_difficulty
+
+LETTERS = "abcdefghijklmnopqrst"
+DIGITS = "0123456789"
+PUNCTUATION = "=+-"
+LONGEST = 7
+SMALL = 4
+
+
+@dataclass(frozen=True)
+class SymbolicSkill:
+    """One symbolic skill: ``draw(rng, difficulty)`` writes a question, ``solve(question)`` is its one right answer."""
+
+    name: str
+    draw: Callable[[np.random.Generator, int], str]
+    solve: Callable[[str], str]
+    difficulties: range
+    max_new_tokens: int = 2 * LONGEST + 2
+
+    def task(self, question: str, difficulty: int) -> Task:
+        return Task(self.name, f"{skill_token(self.name)}{question}=", self.solve(question), difficulty)
+
+    def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
+        level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
+        return self.task(self.draw(rng, level), level)
+
+    def verify(self, task: Task, completion: str) -> float:
+        """1 for exactly the answer, else 0."""
+        return float(completion == task.answer)
+
+
+def skill_token(name: str) -> str:
+    """The token that opens every prompt of a skill."""
+    return f"<{name}>"
+
+
+def question_of(task: Task) -> str:
+    """The question inside a symbolic prompt: ``<reverse>abc=`` -> ``abc``."""
+    return task.prompt[len(skill_token(task.skill)) : -1]
+
+
+def _letters(rng: np.random.Generator, length: int) -> str:
+    return "".join(LETTERS[i] for i in rng.integers(len(LETTERS), size=length))
+
+
+def _digits(rng: np.random.Generator, length: int) -> str:
+    return "".join(DIGITS[i] for i in rng.integers(len(DIGITS), size=length))
+
+
+def _number(rng: np.random.Generator, digits: int) -> int:
+    """Uniform over the numbers of that many digits; 0 counts among those of one."""
+    return int(rng.integers(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
+
+
+def _sum(rng: np.random.Generator, digits: int) -> str:
+    return f"{_number(rng, digits)}+{rng.integers(SMALL + 1)}"
+
+
+def _difference(rng: np.random.Generator, digits: int) -> str:
+    number = _number(rng, digits)
+    return f"{number}-{rng.integers(min(number, SMALL) + 1)}"
+
+
+def _duplicate(text: str) -> str:
+    return "".join(letter * 2 for letter in text)
+
+
+def _next(text: str) -> str:
+    return "".join(LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)] for letter in text)
+
+
+def _swap(text: str) -> str:
+    return "".join(text[i : i + 2][::-1] for i in range(0, len(text), 2))
+
+
+def _add(question: str) -> str:
+    left, right = question.split("+")
+    return str(int(left) + int(right))
+
+
+def _subtract(question: str) -> str:
+    left, right = question.split("-")
+    return str(int(left) - int(right))
+
+
+_LENGTHS = range(1, LONGEST + 1)
+_SIZES = range(1, 4)
+
+SYMBOLIC: tuple[SymbolicSkill, ...] = (
+    SymbolicSkill("reverse", _letters, lambda text: text[::-1], _LENGTHS),
+    SymbolicSkill("sort", _letters, lambda text: "".join(sorted(text)), _LENGTHS),
+    SymbolicSkill("duplicate", _letters, _duplicate, _LENGTHS),
+    SymbolicSkill("next", _letters, _next, _LENGTHS),
+    SymbolicSkill("swap", _letters, _swap, _LENGTHS),
+    SymbolicSkill("rotate", _letters, lambda text: text[1:] + text[:1], _LENGTHS),
+    SymbolicSkill("max", _digits, max, _LENGTHS),
+    SymbolicSkill("min", _digits, min, _LENGTHS),
+    SymbolicSkill("add", _sum, _add, _SIZES),
+    SymbolicSkill("subtract", _difference, _subtract, _SIZES),
+)
