@@ -90,7 +90,7 @@ def _skills(history: History, axes: Axes) -> None:
             for name in event.metrics
             if name.startswith("accuracy/")
         }
-        - {"mean", "min"}
+        - {"mean", "own"}
     )
     trained = {
         event.agent: {name.removeprefix("reward/") for name in event.metrics if name.startswith("reward/")}

@@ -2,7 +2,9 @@
 
 Metric names (the paper, section 6.4, in the field's words):
 
-    accuracy/<skill>, accuracy/mean, accuracy/min   held-out accuracy, 0 to 1
+    accuracy/<skill>, accuracy/mean                 held-out accuracy, 0 to 1; mean over all skills of the run
+    accuracy/own                                    mean over the skills the agent trains on itself
+    accuracy/min                                    parent run: the lowest agent's mean (child runs: the skill "min")
     reward/local, reward/<skill>                    mean reward of the round's rollouts, 0 to 1
     bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j

@@ -1,0 +1,1 @@
+"""Measurements of the parts on the machine at hand: figures, no verdicts."""
