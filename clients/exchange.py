@@ -58,6 +58,7 @@ class Exchange:
         self.did = did_from_public_key(public_key_of(key))
         self.number = number
         self.topology = None if recipe.strategy == "isolated" else recipe_topology(recipe)
+        self.forwarding = recipe.exchange.forwarding
         self.last_round = recipe.rounds
         self.selection = recipe_selection(recipe, layout)
         self.rule = recipe_rule(recipe, layout.size, number)
@@ -149,12 +150,12 @@ class Exchange:
     def _relay(self, state: State, origin: int, label: str, data: bytes) -> None:
         """Keep an envelope that was new to us for the neighbours that do not have it from elsewhere."""
         assert self.topology is not None
-        came_from = handed_over_by(label)
-        recipients = [
-            neighbour
-            for neighbour in self.topology.neighbours(self.number, state.round + 1)
-            if neighbour != origin and str(neighbour) != came_from
-        ]
+        next_round = state.round + 1
+        if self.forwarding == "tree":
+            recipients = list(self.topology.children(self.number, origin, next_round))
+        else:
+            had = {str(origin), handed_over_by(label)}
+            recipients = [n for n in self.topology.neighbours(self.number, next_round) if str(n) not in had]
         if recipients:
             state.relay[label_for(len(state.relay) + 1, recipients)] = data
 

@@ -146,6 +146,11 @@ class ExchangeOptions:
     keep: bool = option(False, "start rounds from the shared state plus one's own unsent residual (epidemic)")
     window: int = option(32, "rounds for which an update may be late (epidemic)", low=1)
     hops: int = option(32, "rounds for which an update is passed on (epidemic)", low=1)
+    forwarding: str = option(
+        "tree",
+        "tree: each agent gets an update once; flood: from every neighbour, which survives the loss of agents (epidemic)",
+        choices=("tree", "flood"),
+    )
     step: float = option(0.7, "outer learning rate (noloco)", above=0)
     pull: float = option(0.9, "pull towards the partner (noloco)", low=0)
 

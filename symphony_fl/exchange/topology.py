@@ -50,6 +50,22 @@ class Topology:
         """The agents with whom `agent` exchanges in this round, ascending."""
         return tuple(sorted(self.graph(round).neighbors(self._checked(agent))))
 
+    def children(self, agent: int, origin: int, round: int) -> tuple[int, ...]:
+        """The neighbours that get `origin`'s news from `agent`, on the breadth-first tree of the round's graph.
+
+        Every agent derives the same tree, so each gets each piece of news once: N - 1 sendings per update where
+        flooding needs up to twice the number of edges. Of several parents the one with the lowest number counts.
+        """
+        distance = nx.single_source_shortest_path_length(self.graph(round), self._checked(origin))
+        if agent not in distance:
+            return ()
+
+        def parent(other: int) -> int:
+            return min(n for n in self.neighbours(other, round) if distance[n] == distance[other] - 1)
+
+        farther = (n for n in self.neighbours(agent, round) if distance[n] == distance[agent] + 1)
+        return tuple(other for other in farther if parent(other) == agent)
+
     def weights(self, agent: int, round: int) -> dict[int, float]:
         """Metropolis-Hastings weights of `agent` in this round, its own included; they sum to 1."""
         graph = self.graph(round)

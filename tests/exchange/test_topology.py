@@ -86,3 +86,14 @@ def test_errors_name_field_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(TopologyError, match=words):
         build_topology(name, agents, edges=edges)
+
+
+@pytest.mark.parametrize("name", ["ring", "full", "torus", "hypercube", "k_regular", "exponential", "small_world"])
+def test_news_reaches_every_agent_exactly_once_on_the_tree(name: str) -> None:
+    topology = build_topology(name, 16)
+    for origin in range(16):
+        heard, told = [origin], [origin]
+        while told:
+            told = [child for agent in told for child in topology.children(agent, origin, 0)]
+            heard += told
+        assert sorted(heard) == list(range(16))
