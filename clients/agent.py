@@ -164,6 +164,7 @@ class Agent:
             "grad_norm": report.grad_norm,
             "tokens": float(report.tokens),
             "zero_advantage": report.zero_advantage,
+            "mismatch": report.mismatch,
         }
         self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()}
         options = self.recipe.learner

@@ -6,7 +6,7 @@ the server checks a recipe without loading torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -34,7 +34,7 @@ class Learner(Protocol):
 
     def state(self) -> dict[str, np.ndarray]: ...
 
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None: ...
+    def load_state(self, state: dict[str, np.ndarray]) -> None: ...
 
 
 def check_recipe(recipe: Recipe) -> Recipe:

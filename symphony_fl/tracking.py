@@ -13,7 +13,13 @@ Metric names (the paper, section 6.4, in the field's words):
     similarity                                      cosine between the agent's and its neighbours' movement
     staleness                                       rounds between an update's sealing and its merging
     refused/<error>                                 envelopes refused for that named reason
-    seconds/{learn,merge,select,seal,evaluate}      seconds an agent spent
+    merged, duplicates                              envelopes merged; envelopes had before (rules that forward)
+    entries, envelope_bytes                         entries selected; bytes of the agent's own envelope
+    loss, kl, grad_norm, tokens                     of the round's learning
+    zero_advantage                                  share of the groups whose samples all earned the same
+    mismatch                                        mean |log-probability trained - sampled|: about 0, or the adapter that
+                                                    generated is not the one that was trained
+    seconds/{learn,generate,score,backward,optimizer,merge,seal,evaluate}   seconds an agent spent
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
 """
 
