@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from symphony_fl.learning.model_check import KINDS, ModelError
 
 if TYPE_CHECKING:
     from symphony_fl.learning.model import Base
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 _STREAM = 0x41  # separates the adapter's random stream from others drawn from the same seed
 
@@ -56,10 +58,8 @@ class Policy:
         _check_kind(kind, rank)
         self.base = base
         self.kind = kind
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # peft draws A from the global generator; ours is overwritten below
-            self.model: PeftModel = _attach(_share(base.model), rank, alpha, targets, dropout)
+        with torch.random.fork_rng(devices=[]):  # peft draws A from the global generator
+            self.model: PeftModel = _attach(share_weights(base.model), rank, alpha, targets, dropout)
         self._frozen_seed: int | None = None
         self._frozen: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, torch.nn.Parameter] = {}
@@ -147,6 +147,19 @@ def trainable_parameters(
     return sum(p.numel() for name, p in _adapter_parameters(peft_model) if _is_trained(kind, name))
 
 
+def share_weights(model: Module) -> Module:
+    """A copy of the module tree around the same parameters and buffers (nothing of the weights is copied).
+
+    What is done to the copy's modules, configuration or adapters leaves the original as it is.
+    """
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        state = getattr(module, "quant_state", None)  # 4-bit layers: the scales
+        if state is not None:
+            memo[id(state)] = state
+    return copy.deepcopy(model, memo)
+
+
 def _check_kind(kind: str, rank: int) -> None:
     if kind not in KINDS:
         raise ModelError(f"adapter.kind = {kind!r}: unknown; known: {', '.join(KINDS)}")
@@ -156,16 +169,6 @@ def _check_kind(kind: str, rank: int) -> None:
 
 def _is_trained(kind: str, name: str) -> bool:
     return kind == "lora" or ".lora_B." in name
-
-
-def _share(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of the module tree around the same parameters and buffers (nothing of the weights is copied)."""
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    for module in model.modules():
-        state = getattr(module, "quant_state", None)  # 4-bit layers: the scales
-        if state is not None:
-            memo[id(state)] = state
-    return copy.deepcopy(model, memo)
 
 
 def _attach(

@@ -1,0 +1,299 @@
+"""GRPO by TRL's GRPOTrainer on the same adapter, tasks and rewards, behind the interface of `grpo.GRPO`.
+
+von Werra et al., TRL: Transformers Reinforcement Learning, https://github.com/huggingface/trl. For those who want
+its features on larger models. For many short rounds on a small model `grpo.py` is about twice as fast.
+
+One trainer serves all rounds of a learner: each `improve` hands it that round's tasks and lets it train on. What
+TRL does to the model it is given stays away from the policy:
+
+- It patches the model's forward, sets pad tokens and adds a reference adapter: it gets a copy of the module tree
+  around the same tensors.
+- It copies the adapter as the KL term's reference when it is built: the adapter is empty in that moment, so the
+  reference is the base model, as in `grpo.py`.
+- It casts the adapter of a 4-bit model to bfloat16: the float32 tensors are put back.
+- It seeds Python's, numpy's and torch's global generators: their states are put back.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from symphony_fl.learning.adapters import share_weights
+from symphony_fl.learning.grpo_loss import NORMALIZATIONS, SCALES, group_advantages
+from symphony_fl.learning.model import Policy
+from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
+from symphony_fl.learning.report import LearnReport, Meter
+from symphony_fl.learning.skills import Task, get_skill
+from symphony_fl.learning.tasks import TaskSampler
+
+LOSS_TYPES = {"dr_grpo": "dr_grpo", "token": "dapo", "sequence": "grpo"}
+"""Our names of the loss's normalization -> TRL's."""
+
+_STREAM = 0x54  # separates this learner's random stream from others drawn from the same seed
+
+
+class TRLGRPO:
+    """Trains the adapter that is in ``policy``, in place, on the sampler's tasks. Arguments as of `grpo.GRPO`.
+
+    The old policy of the ratio is the one that sampled; TRL leaves the ratio out (it is 1) unless
+    ``inner_epochs`` is above 1. ``rows_per_pass`` bounds the rows of one forward and backward pass.
+
+    Raises:
+        ValueError: a count below 1, fewer than 2 samples per prompt, an unknown name.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sampler: TaskSampler,
+        *,
+        prompts: int,
+        samples: int,
+        learning_rate: float,
+        max_new_tokens: int,
+        seed: int,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.0,
+        clip_low: float = 0.2,
+        clip_high: float = 0.28,
+        kl: float = 0.0,
+        normalization: str = "dr_grpo",
+        scale_rewards: str = "none",
+        max_grad_norm: float = 1.0,
+        temperature: float = 1.0,
+        inner_epochs: int = 1,
+        rows_per_pass: int = 256,
+    ) -> None:
+        _check(prompts, samples, max_new_tokens, inner_epochs, rows_per_pass, normalization, scale_rewards)
+        self.policy = policy
+        self.sampler = sampler
+        self.prompts = prompts
+        self.samples = samples
+        self.seed = seed
+        self.scale_rewards = scale_rewards
+        self.inner_epochs = inner_epochs
+        self.optimizer = torch.optim.AdamW(
+            policy.parameters(), lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
+        )
+        self._tasks: list[Task] = []
+        self._meter = Meter()
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="symphony-trl-"
+        )  # TRL insists on one; nothing is kept
+        rows = _rows_per_pass(prompts * samples, rows_per_pass)
+        settings = GRPOConfig(
+            output_dir=self._folder.name,
+            per_device_train_batch_size=rows,
+            gradient_accumulation_steps=prompts * samples // rows,
+            num_generations=samples,
+            max_completion_length=max_new_tokens,
+            temperature=temperature,
+            loss_type=LOSS_TYPES[normalization],
+            scale_rewards=scale_rewards,
+            epsilon=clip_low,
+            epsilon_high=clip_high,
+            beta=kl,
+            use_bias_correction_kl=False,  # k3 as in the GRPO paper and in `grpo_loss`
+            num_iterations=inner_epochs,
+            max_grad_norm=max_grad_norm,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant",
+            max_steps=1,
+            shuffle_dataset=False,
+            seed=seed,
+            use_cpu=policy.parameters()[0].device.type == "cpu",
+            bf16=False,  # TRL's default is True, on a CPU as well
+            gradient_checkpointing=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        self.trainer = self._build(settings)
+
+    def improve(self, round: int, steps: int) -> LearnReport:
+        """``steps`` steps of eq. 7. Deterministic in (adapter, optimizer state, seed, round, steps).
+
+        In the report, ``mismatch`` is 0 (TRL does not measure it) and the seconds of ``optimizer`` hold all that
+        the trainer does besides generating, scoring, forward and backward.
+        """
+        self._meter = Meter()
+        if steps > 0:
+            batches = [self.sampler.sample(self.prompts, round, step) for step in range(steps)]
+            self._tasks = [task for batch in batches for task in batch]
+            columns = {"prompt": [task.prompt for task in self._tasks], "task": list(range(len(self._tasks)))}
+            chance = np.random.SeedSequence([self.seed, _STREAM, round]).generate_state(1)
+            start = time.perf_counter()
+            with _global_chance(int(chance[0])):
+                self.trainer.run(Dataset.from_dict(columns), steps * self.inner_epochs, self._meter)
+            self._record(time.perf_counter() - start)
+        return self._meter.report(steps)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The optimizer's state in layout order, the same arrays as `grpo.GRPO.state`."""
+        return optimizer_arrays(self.optimizer, self.policy.parameters())
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave (or what `grpo.GRPO.state` gave).
+
+        Raises:
+            ValueError: an array is missing or does not fit the adapter.
+        """
+        load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
+
+    def _build(self, settings: GRPOConfig) -> _Trainer:
+        parameters = self.policy.parameters()
+        with _global_chance(self.seed), _emptied(parameters):
+            trainer = _Trainer(
+                model=share_weights(self.policy.model),
+                reward_funcs=[self._reward],
+                args=settings,
+                train_dataset=Dataset.from_dict({"prompt": [""], "task": [0]}),
+                processing_class=self.policy.base.tokenizer,
+                optimizers=(self.optimizer, None),
+            )
+        trainer.remove_callback(PrinterCallback)
+        trainer.adapter = parameters
+        return trainer
+
+    def _reward(
+        self,
+        prompts: list[str],
+        completions: list[str],
+        completion_ids: list[list[int]],
+        task: list[int],
+        **_: object,
+    ) -> list[float]:
+        """Rewards of B = N G rows grouped by prompt; TRL also passes its own state, which is not needed."""
+        rewards = [
+            get_skill(self._tasks[index].skill).verify(self._tasks[index], text)
+            for index, text in zip(task, completions, strict=True)
+        ]
+        rewards_NG = torch.tensor(rewards, dtype=torch.float32).reshape(-1, self.samples)
+        skills = [self._tasks[index].skill for index in task[:: self.samples]]
+        advantages_NG = group_advantages(rewards_NG, self.scale_rewards)
+        self._meter.sampled(skills, rewards_NG, advantages_NG, sum(len(ids) for ids in completion_ids))
+        return rewards
+
+    def _record(self, seconds: float) -> None:
+        """The figures that TRL logged: one entry per optimizer step."""
+        logged = [entry for entry in self.trainer.state.log_history if "loss" in entry]
+        for entry in logged:
+            self._meter.add("grad_norm", float(entry["grad_norm"]))
+        for entry in logged[:: self.inner_epochs]:
+            self._meter.add("loss", float(entry["loss"]))
+            self._meter.add("kl", float(entry.get("kl", 0.0)))
+        known = sum(self._meter.seconds.values())
+        self._meter.seconds["optimizer"] += seconds - known
+
+
+class _Trainer(GRPOTrainer):
+    """GRPOTrainer that trains in short runs one after the other and says where its time goes."""
+
+    adapter: Sequence[torch.nn.Parameter] = ()
+    meter = Meter()
+
+    def run(self, tasks: Dataset, optimizer_steps: int, meter: Meter) -> None:
+        """Train on these tasks in their order; the optimizer's state lasts from run to run."""
+        self.meter = meter
+        self.train_dataset = tasks
+        self._buffered_inputs = None
+        self._step = 0
+        self.args.max_steps = optimizer_steps
+        self.train()
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: object, num_items_in_batch: object = None
+    ) -> torch.Tensor:
+        before = self.meter.seconds["generate"] + self.meter.seconds["score"]
+        start = time.perf_counter()
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        within = self.meter.seconds["generate"] + self.meter.seconds["score"] - before
+        self.meter.seconds["backward"] += time.perf_counter() - start - within
+        return loss
+
+    def _generate(self, prompts: list[str]) -> object:
+        with self.meter.clock("generate"):
+            return super()._generate(prompts)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, object]]) -> dict[str, object]:
+        before = self.meter.seconds["generate"]
+        start = time.perf_counter()
+        batch: dict[str, object] = super()._generate_and_score_completions(inputs)
+        generating = self.meter.seconds["generate"] - before
+        self.meter.seconds["score"] += time.perf_counter() - start - generating
+        return batch
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: object) -> torch.Tensor:
+        # Leaving the reference adapter, peft marks every factor as trained; a frozen one is frozen again.
+        trained = {id(parameter) for parameter in self.adapter}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss
+
+
+@contextmanager
+def _global_chance(seed: int) -> Iterator[None]:
+    """The global generators hold states of our own inside, and theirs again afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@contextmanager
+def _emptied(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """The adapter is all zeros inside; afterwards its tensors, type and values are what they were."""
+    tensors = [parameter.data for parameter in parameters]
+    values = [tensor.clone() for tensor in tensors]
+    for tensor in tensors:
+        tensor.zero_()
+    try:
+        yield
+    finally:
+        for parameter, tensor, value in zip(parameters, tensors, values, strict=True):
+            parameter.data = tensor.copy_(value)
+
+
+def _rows_per_pass(rows: int, most: int) -> int:
+    """The largest divisor of ``rows`` that is at most ``most``: TRL's passes are all of one size."""
+    return max(part for part in range(1, min(rows, most) + 1) if rows % part == 0)
+
+
+def _check(
+    prompts: int,
+    samples: int,
+    max_new_tokens: int,
+    inner_epochs: int,
+    rows_per_pass: int,
+    normalization: str,
+    scale_rewards: str,
+) -> None:
+    counts = {"prompts": prompts, "max_new_tokens": max_new_tokens, "inner_epochs": inner_epochs}
+    for name, value in {**counts, "rows_per_pass": rows_per_pass}.items():
+        if value < 1:
+            raise ValueError(f"{name} {value}: must be at least 1")
+    if samples < 2:
+        raise ValueError(f"samples {samples}: must be at least 2")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization {normalization!r}: one of {', '.join(NORMALIZATIONS)}")
+    if scale_rewards not in SCALES:
+        raise ValueError(f"scale_rewards {scale_rewards!r}: one of {', '.join(SCALES)}")
