@@ -148,7 +148,7 @@ class ExchangeOptions:
     hops: int = option(32, "rounds for which an update is passed on (epidemic)", low=1)
     forwarding: str = option(
         "tree",
-        "tree: each agent gets an update once; flood: from every neighbour, which survives the loss of agents (epidemic)",
+        "tree: an agent gets an update once; flood: from every neighbour, which survives lost agents (epidemic)",
         choices=("tree", "flood"),
     )
     step: float = option(0.7, "outer learning rate (noloco)", above=0)

@@ -17,8 +17,8 @@ Metric names (the paper, section 6.4, in the field's words):
     entries, envelope_bytes                         entries selected; bytes of the agent's own envelope
     loss, kl, grad_norm, tokens                     of the round's learning
     zero_advantage                                  share of the groups whose samples all earned the same
-    mismatch                                        mean |log-probability trained - sampled|: about 0, or the adapter that
-                                                    generated is not the one that was trained
+    mismatch                                        mean |log-probability trained - sampled|: about 0, or the
+                                                    adapter that generated is not the one that was trained
     seconds/{learn,generate,score,backward,optimizer,merge,seal,evaluate}   seconds an agent spent
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
 """

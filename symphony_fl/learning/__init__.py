@@ -1,9 +1,9 @@
 """How an agent improves its adapter. In reading order:
 
-    skills/          what can be asked, and how an answer is checked (no torch)
-    tasks.py         held-out tasks and training tasks, disjoint by construction (no torch)
-    model.py         the base model of this process; adapters.py: the trainable part as one flat vector
-    tiny.py          the embedded model; smollm2.py: a real one from a package; quantization.py: 4 bit
-    sampling.py      completions and greedy accuracy
-    grpo.py          the local learner; grpo_loss.py: its mathematics; trl_grpo.py: TRL's trainer behind the same face
+skills/          what can be asked, and how an answer is checked (no torch)
+tasks.py         held-out tasks and training tasks, disjoint by construction (no torch)
+model.py         the base model of this process; adapters.py: the trainable part as one flat vector
+tiny.py          the embedded model; smollm2.py: a real one from a package; quantization.py: 4 bit
+sampling.py      completions and greedy accuracy
+grpo.py          the local learner; grpo_loss.py: its mathematics; trl_grpo.py: TRL's trainer behind the same face
 """

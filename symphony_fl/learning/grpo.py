@@ -31,15 +31,16 @@ from peft import PeftModel
 
 from symphony_fl.learning.grpo_loss import NORMALIZATIONS, SCALES, group_advantages, grpo_loss, k3
 from symphony_fl.learning.model import Policy
+from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import LearnReport, Meter
-from symphony_fl.learning.sampling import Rollout, completion_logprobs, generate
+from symphony_fl.learning.sampling import Rollout, generate
+from symphony_fl.learning.shared_prompts import completion_logprobs
 from symphony_fl.learning.skills import Task, get_skill
 from symphony_fl.learning.tasks import TaskSampler
 
 __all__ = ["GRPO", "LearnReport", "group_advantages", "grpo_loss", "k3"]
 
 _STREAM = 0x47  # separates the learner's random stream from others drawn from the same seed
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class GRPO:
@@ -110,13 +111,7 @@ class GRPO:
 
     def state(self) -> dict[str, np.ndarray]:
         """The optimizer's state: ``exp_avg``, ``exp_avg_sq`` float32 [size] in layout order, ``step`` float32 []."""
-        entries = [(p, self.optimizer.state.get(p, {})) for p in self.policy.parameters()]
-        arrays = {
-            key: np.concatenate([_flat(entry.get(key), parameter) for parameter, entry in entries])
-            for key in _MOMENTS
-        }
-        steps = float(entries[0][1].get("step", 0.0))
-        return {**arrays, "step": np.asarray(steps, dtype=np.float32)}
+        return optimizer_arrays(self.optimizer, self.policy.parameters())
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave.
@@ -124,21 +119,7 @@ class GRPO:
         Raises:
             ValueError: an array is missing or does not fit the adapter.
         """
-        size = self.policy.layout.size
-        for key in _MOMENTS:
-            if key not in state or state[key].shape != (size,):
-                raise ValueError(f"optimizer state: {key!r} must be there with {size} entries")
-        if "step" not in state:
-            raise ValueError("optimizer state: 'step' must be there")
-        start = 0
-        for p in self.policy.parameters():
-            part = slice(start, start + p.numel())
-            entry = {
-                key: torch.from_numpy(state[key][part].copy()).view_as(p).to(p.device) for key in _MOMENTS
-            }
-            entry["step"] = torch.tensor(float(state["step"]), dtype=torch.float32, device=p.device)
-            self.optimizer.state[p] = entry
-            start = part.stop
+        load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
 
     def _step(self, round: int, step: int, meter: Meter) -> None:
         tasks = self.sampler.sample(self.prompts, round, step)
@@ -172,12 +153,13 @@ class GRPO:
         return torch.tensor(rewards, dtype=torch.float32).reshape(len(tasks), self.samples)
 
     def _batch(self, rollout: Rollout, advantages_B: torch.Tensor) -> _Batch:
-        """The rows that have a gradient, longest first, so that parts of alike rows carry little padding."""
+        """The rows that have a gradient: groups stay together, the longest first, so parts carry little padding."""
         mask = rollout.completion_mask
         advantages_B = advantages_B.to(mask.device)
         rows = (advantages_B != 0).nonzero().squeeze(1) if self.kl == 0 else torch.arange(len(mask))
-        length = (rollout.prompt_mask.sum(dim=1) + mask.sum(dim=1))[rows]
-        rows = rows[length.argsort(descending=True, stable=True)]
+        length_NG = (rollout.prompt_mask.sum(dim=1) + mask.sum(dim=1)).view(-1, self.samples)
+        of_group_B = length_NG.amax(dim=1).repeat_interleave(self.samples)
+        rows = rows[of_group_B[rows].argsort(descending=True, stable=True)]
         return _Batch(
             rollout.prompt_ids[rows],
             rollout.prompt_mask[rows],
@@ -294,7 +276,3 @@ def _adapter_off(model: PeftModel) -> Iterator[None]:
     for parameter in frozen:
         parameter.requires_grad_(False)
 
-
-def _flat(moment: torch.Tensor | None, parameter: torch.Tensor) -> np.ndarray:
-    moment = torch.zeros_like(parameter) if moment is None else moment
-    return moment.detach().reshape(-1).float().cpu().numpy().copy()

@@ -46,13 +46,18 @@ _LLAMA = {
 }
 
 
-def build_tiny(cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Path:
+def build_tiny(
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    start: WarmStart | None = None,
+) -> Path:
     """The folder with the embedded model and its tokenizer, built on first use.
 
     ``cache`` is the folder of built models (default `models_folder`); ``progress(step, steps)`` is called after every
-    step of a build. No global random state changes; torch works on one thread while building.
+    step of a build; another ``start`` gives another folder. No global random state changes; torch works on one thread
+    while building.
     """
-    start = WarmStart()
+    start = WarmStart() if start is None else start
 
     def build(folder: Path) -> None:
         logger.warning("building the embedded model once, about half a minute, into %s", folder.parent)

@@ -34,7 +34,9 @@ def test_one_round_of_two_agents_is_what_a_hand_computes(tmp_path: Path) -> None
         report = agent.train(1)
         (mail[number],) = report.outbox.values()
         trained[number] = agent.state.adapter.copy()
-        assert not np.array_equal(trained[number], agent.initial), "nothing was learnt: the test tests nothing"
+        assert not np.array_equal(trained[number], agent.initial), (
+            "nothing was learnt: the test tests nothing"
+        )
         assert report.adapter == digest(trained[number]).hex(), "the adapter trained is the one reported"
     for number, other in ((0, 1), (1, 0)):
         agent = _open(tmp_path, number, recipe)

@@ -88,7 +88,9 @@ def test_errors_name_field_value_and_what_is_allowed(
         build_topology(name, agents, edges=edges)
 
 
-@pytest.mark.parametrize("name", ["ring", "full", "torus", "hypercube", "k_regular", "exponential", "small_world"])
+@pytest.mark.parametrize(
+    "name", ["ring", "full", "torus", "hypercube", "k_regular", "exponential", "small_world"]
+)
 def test_news_reaches_every_agent_exactly_once_on_the_tree(name: str) -> None:
     topology = build_topology(name, 16)
     for origin in range(16):
