@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from symphony_fl.cli import main
 from symphony_fl.launch import LaunchError
 
 Run = Callable[..., dict[str, Any]]
@@ -74,18 +75,20 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
     assert client.list_artifacts(parent.info.run_id, "adapters/0000")
 
 
-def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run) -> None:
-    first, second, other = (
-        run("smoke", folder="a"),
-        run("smoke", folder="b"),
-        run("smoke", "seed=1", folder="c"),
-    )
+def test_compare_and_the_same_recipe_and_seed_give_the_same_adapters(
+    symphony_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results" / "compare.json"
+    assert main(["compare", "smoke", "smoke", "rounds=1", "--seeds", "0", "--json", str(file)]) == 0
+    first, second = json.loads(file.read_text())["runs"]
+    assert KEYS <= first.keys() and first["recipe"] == "smoke"
     assert first["adapter_digests"] == second["adapter_digests"]
-    assert first["adapter_digests"] != other["adapter_digests"]
+    assert first["folder"] != second["folder"]
+    assert "accuracy after" in capsys.readouterr().out
 
 
 def test_isolated_agents_send_nothing(run: Run) -> None:
-    result = run("smoke", "strategy=isolated")
+    result = run("smoke", "strategy=isolated", "rounds=1")
     assert result["bytes_sent_per_agent"] == result["bytes_received_per_agent"] == 0
     assert len(set(result["adapter_digests"].values())) == 3
 
