@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symphony_fl.exchange.density import DensityError, ExponentialDecay, LinearDecay
+from symphony_fl.exchange.density import (
+    Adaptive,
+    DensityError,
+    ExponentialDecay,
+    LinearDecay,
+    density_for_budget,
+)
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.permutation import permutation_key, permute
 from symphony_fl.exchange.select import SELECTIONS, Cyclic, SelectionError, TopK, build_selection
@@ -131,6 +140,39 @@ def test_threshold_follows_the_data() -> None:
 def test_schedules() -> None:
     assert [LinearDecay(1.0, 0.2, 4).at(n) for n in (0, 2, 4, 9)] == pytest.approx([1, 0.6, 0.2, 0.2])
     assert [ExponentialDecay(0.8, 0.5, 0.15).at(n) for n in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
+
+
+def test_adaptive_density_follows_the_drift_within_its_bounds() -> None:
+    density = Adaptive(0.1, low=0.05, high=0.4, target=0.5, gain=1.0)
+    density.observe(1.0)
+    assert density.at(1) == pytest.approx(0.2)
+    density.observe(50.0)
+    assert density.at(2) == pytest.approx(0.4)
+    for _ in range(5):
+        density.observe(0.0)
+    assert density.at(7) == pytest.approx(0.05)
+    selection = build_selection("random", _layout(100), density)
+    assert selection.count(0) is None and selection.select(np.zeros(100), 0).size == 5
+    for call in (
+        lambda: build_selection("cyclic", _layout(100), density),
+        lambda: density.observe(float("nan")),
+    ):
+        with pytest.raises(ValueError, match="density|drift"):
+            call()
+
+
+@pytest.mark.parametrize("coding", ["sign", "int4", "bfloat16"])
+@pytest.mark.parametrize("name", ["topk", "random"])
+@pytest.mark.parametrize("budget", [400, 1500, 6000])
+def test_a_byte_budget_is_kept_and_used(
+    make_run: Callable[..., Any], name: str, coding: str, budget: int
+) -> None:
+    bits = {"sign": 1, "int4": 4, "bfloat16": 16}[coding] + 16 / 64
+    density = density_for_budget(budget, 26_112, bits, shared=name == "random")
+    sealed = make_run(name, coding, size=26_112, density=density.at(0)).seal()
+    assert 0.65 * budget <= len(sealed.data) <= budget or density.at(0) == 1.0
+    with pytest.raises(DensityError, match="budget"):
+        density_for_budget(150, 26_112, bits, shared=True)
 
 
 @pytest.mark.parametrize("density", [0, 0.0, -1, 2, 1.0001, float("nan"), float("inf")])

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
+from symphony_fl.exchange.refusals import EnvelopeError, Malformed, Oversized, Truncated
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_round_trip(envelopes: list[bytes]) -> None:
+    data = pack_bundle(envelopes)
+    assert unpack_bundle(data, 6) == envelopes
+    assert len(data) <= sum(map(len, envelopes)) + 2 * len(envelopes)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_bundle_in_one_way_only_or_refused(data: bytes) -> None:
+    try:
+        envelopes = unpack_bundle(data, 10)
+    except EnvelopeError:
+        return
+    assert pack_bundle(envelopes) == data
+
+
+def test_refusals() -> None:
+    for data, error in (
+        (b"\x05abc", Truncated),
+        (b"\x80", Truncated),
+        (b"\x81\x00a", Malformed),
+        (b"\x80" * 9, Malformed),
+    ):
+        with pytest.raises(error):
+            unpack_bundle(data, 3)
+    with pytest.raises(Oversized):
+        unpack_bundle(pack_bundle([b"a"] * 4), 3)
