@@ -6,6 +6,7 @@ W + (alpha / r) B A with A [r, in] and B [out, r]. Kinds:
 - `lora`: A and B are trained and travel.
 - `lora_fa`: A is drawn from the run's seed and frozen, only B is trained and travels; averaging B averages
   the product exactly (Zhang et al., "LoRA-FA", 2023; Sun et al., "FFA-LoRA", ICLR 2024).
+- `lora_sb`: an r x r core between frozen bases of W's dominant singular subspaces (`core_adapter.py`).
 
 The adapter is float32 whatever the type of the base. All its entries lie in one tensor; the model's
 parameters are views into it, so reading and replacing an adapter is one copy.
@@ -24,6 +25,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from symphony_fl.exchange.flat import Layout
+from symphony_fl.learning.core_adapter import draw_bases, install_cores
 from symphony_fl.learning.model_check import KINDS, ModelError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Policy:
         self.base = base
         self.kind = kind
         with torch.random.fork_rng(devices=[]):  # peft draws A from the global generator
-            self.model: PeftModel = _attach(share_weights(base.model), rank, alpha, targets, dropout)
+            self.model = _attach(share_weights(base.model), kind, rank, alpha, targets, dropout)
         self._frozen_seed: int | None = None
         self._frozen: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, torch.nn.Parameter] = {}
@@ -75,9 +77,9 @@ class Policy:
         self._flat = _gather(self._trained, self.layout.size)
 
     def initial(self, seed: int) -> np.ndarray:
-        """The adapter every agent of a run starts from, float32 [P]: B = 0, A ~ U(-1/sqrt(in), 1/sqrt(in)).
+        """The adapter every agent of a run starts from, float32 [P]: B = 0, A ~ U(-1/sqrt(in), 1/sqrt(in)); R = 0.
 
-        That is peft's kaiming_uniform(a=sqrt(5)), drawn by name from numpy's PCG64, so it is the same to the
+        A's is peft's kaiming_uniform(a=sqrt(5)), drawn by name from numpy's PCG64, so it is the same to the
         last bit on every machine; no global generator is touched. Factors that stay frozen are drawn here too
         and put into the model: call this before the first `set` of a run. The adapter itself is not replaced.
         """
@@ -111,6 +113,10 @@ class Policy:
     def _draw_frozen(self, seed: int) -> None:
         if self._frozen_seed == seed:
             return
+        if self.kind == "lora_sb":
+            draw_bases(self.model, seed)
+            self._frozen_seed = seed
+            return
         for name, parameter in self._frozen.items():
             with torch.no_grad():
                 parameter.copy_(torch.from_numpy(_initial_factor(name, parameter.shape, seed)))
@@ -143,7 +149,7 @@ def trainable_parameters(
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(model)
     with torch.device("meta"):
-        peft_model = _attach(model, rank, float(rank), targets, 0.0)
+        peft_model = _attach(model, kind, rank, float(rank), targets, 0.0)
     return sum(p.numel() for name, p in _adapter_parameters(peft_model) if _is_trained(kind, name))
 
 
@@ -168,11 +174,11 @@ def _check_kind(kind: str, rank: int) -> None:
 
 
 def _is_trained(kind: str, name: str) -> bool:
-    return kind == "lora" or ".lora_B." in name
+    return kind == "lora" or ".lora_B." in name  # of lora_sb, B's parameter is the core
 
 
 def _attach(
-    model: PreTrainedModel, rank: int, alpha: float, targets: str | tuple[str, ...], dropout: float
+    model: PreTrainedModel, kind: str, rank: int, alpha: float, targets: str | tuple[str, ...], dropout: float
 ) -> PeftModel:
     if targets in ("all-linear", ("all-linear",)):
         targets = "all-linear"
@@ -185,10 +191,13 @@ def _attach(
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config, autocast_adapter_dtype=True)
+        peft_model = get_peft_model(model, config, autocast_adapter_dtype=True)
     except ValueError as error:
         line = str(error).strip().splitlines()[0]
         raise ModelError(f"adapter.targets = {targets!r}: does not fit the model: {line}") from error
+    if kind == "lora_sb":
+        install_cores(peft_model)
+    return peft_model
 
 
 def _adapter_parameters(model: PeftModel) -> list[tuple[str, torch.nn.Parameter]]:

@@ -150,8 +150,9 @@ def test_kl_is_measured_to_the_base_model(base: Base) -> None:
     assert _learner(_policy(base, shift=0.05), kl=0.1).improve(0, 1).kl > 1e-3
 
 
-def test_frozen_factor_stays(base: Base) -> None:
-    policy = _policy(base, kind="lora_fa")
+@pytest.mark.parametrize("kind", ["lora_fa", "lora_sb"])
+def test_frozen_factor_stays(base: Base, kind: str) -> None:
+    policy = _policy(base, kind=kind)
     frozen = {n: p.detach().clone() for n, p in policy.model.named_parameters() if ".lora_A." in n}
     learner = _learner(policy, kl=0.1)
     start = policy.get()
