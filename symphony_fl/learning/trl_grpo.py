@@ -6,10 +6,9 @@ its features on larger models. For many short rounds on a small model `grpo.py` 
 One trainer serves all rounds of a learner: each `improve` hands it that round's tasks and lets it train on. What
 TRL does to the model it is given stays away from the policy:
 
-- It patches the model's forward, sets pad tokens and adds a reference adapter: it gets a copy of the module tree
-  around the same tensors.
-- It copies the adapter as the KL term's reference when it is built: the adapter is empty in that moment, so the
-  reference is the base model, as in `grpo.py`.
+- It patches the model's forward and sets pad tokens: it gets a copy of the module tree around the same tensors.
+- It would keep the adapter of the moment it is built as the KL term's reference: it is told of the KL term after
+  that, and then takes the base model (the adapter switched off), as `grpo.py` does.
 - It casts the adapter of a 4-bit model to bfloat16: the float32 tensors are put back.
 - It seeds Python's, numpy's and torch's global generators: their states are put back.
 """
@@ -102,7 +101,6 @@ class TRLGRPO:
             scale_rewards=scale_rewards,
             epsilon=clip_low,
             epsilon_high=clip_high,
-            beta=kl,
             use_bias_correction_kl=False,  # k3 as in the GRPO paper and in `grpo_loss`
             num_iterations=inner_epochs,
             max_grad_norm=max_grad_norm,
@@ -121,6 +119,7 @@ class TRLGRPO:
             dataloader_pin_memory=False,
         )
         self.trainer = self._build(settings)
+        self.trainer.beta = kl
 
     def improve(self, round: int, steps: int) -> LearnReport:
         """``steps`` steps of eq. 7. Deterministic in (adapter, optimizer state, seed, round, steps).
@@ -154,7 +153,7 @@ class TRLGRPO:
 
     def _build(self, settings: GRPOConfig) -> _Trainer:
         parameters = self.policy.parameters()
-        with _global_chance(self.seed), _emptied(parameters):
+        with _global_chance(self.seed), _kept(parameters):
             trainer = _Trainer(
                 model=share_weights(self.policy.model),
                 reward_funcs=[self._reward],
@@ -236,7 +235,7 @@ class _Trainer(GRPOTrainer):
         return batch
 
     def _compute_loss(self, model: torch.nn.Module, inputs: object) -> torch.Tensor:
-        # Leaving the reference adapter, peft marks every factor as trained; a frozen one is frozen again.
+        # When the adapter is switched on again, peft marks every factor as trained; a frozen one is frozen again.
         trained = {id(parameter) for parameter in self.adapter}
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
@@ -260,17 +259,14 @@ def _global_chance(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _emptied(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
-    """The adapter is all zeros inside; afterwards its tensors, type and values are what they were."""
+def _kept(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Afterwards the parameters are the tensors that they were."""
     tensors = [parameter.data for parameter in parameters]
-    values = [tensor.clone() for tensor in tensors]
-    for tensor in tensors:
-        tensor.zero_()
     try:
         yield
     finally:
-        for parameter, tensor, value in zip(parameters, tensors, values, strict=True):
-            parameter.data = tensor.copy_(value)
+        for parameter, tensor in zip(parameters, tensors, strict=True):
+            parameter.data = tensor
 
 
 def _rows_per_pass(rows: int, most: int) -> int:
