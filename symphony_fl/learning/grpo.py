@@ -72,7 +72,7 @@ class GRPO:
         max_grad_norm: float = 1.0,
         temperature: float = 1.0,
         inner_epochs: int = 1,
-        rows_per_pass: int = 32,
+        rows_per_pass: int = 64,
     ) -> None:
         if min(prompts, max_new_tokens, inner_epochs, rows_per_pass) < 1 or samples < 2 or temperature <= 0:
             raise ValueError(
@@ -275,4 +275,3 @@ def _adapter_off(model: PeftModel) -> Iterator[None]:
         yield
     for parameter in frozen:
         parameter.requires_grad_(False)
-
