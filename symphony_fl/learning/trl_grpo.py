@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,20 @@ from symphony_fl.learning.tasks import TaskSampler
 
 LOSS_TYPES = {"dr_grpo": "dr_grpo", "token": "dapo", "sequence": "grpo"}
 """Our names of the loss's normalization -> TRL's."""
+
+_ALWAYS: dict[str, Any] = {
+    "use_bias_correction_kl": False,  # k3 as in the GRPO paper and in `grpo_loss`
+    "lr_scheduler_type": "constant",
+    "shuffle_dataset": False,
+    "max_steps": 1,  # until `_Trainer.run` says how many
+    "bf16": False,  # TRL's default is True, on a CPU as well
+    "gradient_checkpointing": False,
+    "dataloader_pin_memory": False,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
 
 _STREAM = 0x54  # separates this learner's random stream from others drawn from the same seed
 
@@ -91,6 +106,7 @@ class TRLGRPO:
         )  # TRL insists on one; nothing is kept
         rows = _rows_per_pass(prompts * samples, rows_per_pass)
         settings = GRPOConfig(
+            **_ALWAYS,
             output_dir=self._folder.name,
             per_device_train_batch_size=rows,
             gradient_accumulation_steps=prompts * samples // rows,
@@ -101,22 +117,11 @@ class TRLGRPO:
             scale_rewards=scale_rewards,
             epsilon=clip_low,
             epsilon_high=clip_high,
-            use_bias_correction_kl=False,  # k3 as in the GRPO paper and in `grpo_loss`
             num_iterations=inner_epochs,
             max_grad_norm=max_grad_norm,
             learning_rate=learning_rate,
-            lr_scheduler_type="constant",
-            max_steps=1,
-            shuffle_dataset=False,
             seed=seed,
             use_cpu=policy.parameters()[0].device.type == "cpu",
-            bf16=False,  # TRL's default is True, on a CPU as well
-            gradient_checkpointing=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
         )
         self.trainer = self._build(settings)
         self.trainer.beta = kl
@@ -144,11 +149,7 @@ class TRLGRPO:
         return optimizer_arrays(self.optimizer, self.policy.parameters())
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what `state` gave (or what `grpo.GRPO.state` gave).
-
-        Raises:
-            ValueError: an array is missing or does not fit the adapter.
-        """
+        """Take back what `state` or `grpo.GRPO.state` gave. Raises ValueError when it does not fit."""
         load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
 
     def _build(self, settings: GRPOConfig) -> _Trainer:
