@@ -83,17 +83,24 @@ def compare(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Measure a part of the system on this machine."""
-    if options.part == "learn":
-        from symphony_fl.benchmarks.learn import run as measure
-    else:
-        from symphony_fl.benchmarks.exchange import run as measure
     _check_writable(options.json)
-    figures = measure()
+    figures = _measure(options.part)
     text = json.dumps(figures, indent=2)
     print(text)
     if options.json:
-        Path(options.json).write_text(text)
+        Path(options.json).expanduser().write_text(text)
     return 0
+
+
+def _measure(part: str) -> Any:
+    """Imported only when asked for: benchmarks load torch, one of them TRL."""
+    if part == "learn":
+        from symphony_fl.benchmarks import learn
+
+        return learn.run()
+    from symphony_fl.benchmarks import exchange
+
+    return exchange.run()
 
 
 def recipes(options: argparse.Namespace) -> int:
