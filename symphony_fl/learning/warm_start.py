@@ -2,7 +2,7 @@
 
 Two stages of supervised learning on the answers' tokens, both without the reserved prompts (`tasks.py`):
 1. A clean teacher, until the model answers 9 of 10 held-out questions.
-2. A careless teacher: right on 60 of 100 easy questions (the easiest third of a skill's difficulties) and on 18 of 100
+2. A careless teacher: right on 65 of 100 easy questions (the easiest third of a skill's difficulties) and on 22 of 100
    others, else with that skill's one typical slip, made at the end of the answer. Greedy accuracy falls to 0.3-0.4.
 
 Said truthfully: the second stage *makes* the gap that reinforcement learning then closes. What GRPO shows on this model
@@ -39,13 +39,13 @@ class WarmStart:
     """
 
     seed: int = 1
-    clean_steps: int = 1000
+    clean_steps: int = 1200
     clean_rate: float = 2e-3
     careless_steps: int = 150
     careless_rate: float = 1e-3
     careless_batch: int = 64
-    right_when_easy: float = 0.6
-    right_when_hard: float = 0.18
+    right_when_easy: float = 0.65
+    right_when_hard: float = 0.22
     warm_up: int = 20
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.1
