@@ -4,7 +4,7 @@ In reading order:
 
     exchange/        how an update travels: select, code, sign, open, merge (numpy only)
     learning/        how an agent improves: tasks, sampling, GRPO, base models and adapters
-    recipe.py        everything of an experiment in one checked file
+    options.py       every key of a recipe; recipe.py reads and checks them
     components.py    from a recipe's short names to the parts above
     history.py       what happened, and the figures a run is judged by
     tracking.py      the same in MLflow; plots.py and tables.py for people

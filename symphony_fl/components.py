@@ -53,6 +53,12 @@ def check_recipe(recipe: Recipe) -> Recipe:
         _known("tasks.skills", skill, SKILLS)
     if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
         raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
+    longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
+    if recipe.learner.max_new_tokens < longest:
+        raise RecipeError(
+            f"learner.max_new_tokens = {recipe.learner.max_new_tokens}: must be at least {longest}, "
+            "or right answers to these skills would not fit"
+        )
     try:
         recipe_topology(recipe)
         recipe_rule(recipe, size=1, agent=0)

@@ -1,17 +1,16 @@
-"""Recipes: one YAML file names everything of an experiment; nothing is read that is not declared here.
+"""Recipes: one YAML file names everything of an experiment; nothing is read that is not declared in `options.py`.
 
-A recipe is checked whole before any work starts: unknown keys (with "did you mean"), types, ranges and short
-names. What is left afterwards is a plain, typed `Recipe`; its digest is logged and checked by every agent.
-Configuration objects stop at the edge: components take explicit arguments (see `components.py`).
+A recipe is checked whole before any work starts: unknown keys (with "did you mean"), types, ranges and short names.
+What is left afterwards is a plain, typed `Recipe`; its digest is logged and checked by every agent. Configuration
+objects stop at the edge: components take explicit arguments (see `components.py`).
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,185 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from symphony_fl.options import Recipe
+
+__all__ = ["Recipe", "RecipeError", "did_you_mean", "load_recipe", "recipe_from_json", "recipe_names"]
+
 RECIPES_FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be run; the message names the field, its value and what is allowed."""
-
-
-def option(
-    default: Any,
-    doc: str,
-    *,
-    choices: Sequence[str] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """A recipe field: its default, its meaning, and the values it admits (`above` excludes the bound)."""
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-@dataclass
-class ModelOptions:
-    name: str = option("tiny", "tiny, smollm2, a Hugging Face causal LM, or a folder that holds one")
-    quantization: str = option(
-        "none", "nf4 loads the base model in 4 bit through bitsandbytes", choices=("none", "nf4")
-    )
-    dtype: str = option("float32", "type of the frozen weights", choices=("float32", "bfloat16", "float16"))
-    device: str = option("cpu", "torch device of an agent: cpu, cuda, cuda:1, mps")
-
-
-@dataclass
-class AdapterOptions:
-    kind: str = option(
-        "lora", "what is trained beside the frozen weights", choices=("lora", "lora_fa", "lora_sb")
-    )
-    rank: int = option(8, "rank r of the adapter", low=1, high=1024)
-    alpha: float = option(16.0, "LoRA alpha; the adapter is scaled by alpha / r", above=0)
-    targets: list[str] = option(["all-linear"], "names of the adapted modules, or all-linear")
-
-
-@dataclass
-class LearnerOptions:
-    name: str = option(
-        "grpo", "grpo: our loop for many short rounds; trl: TRL's GRPOTrainer", choices=("grpo", "trl")
-    )
-    steps: int = option(4, "GRPO steps per round", low=0)
-    prompts: int = option(16, "tasks per step", low=1)
-    samples: int = option(8, "completions per task (the group, G)", low=2)
-    learning_rate: float = option(3e-3, "AdamW's learning rate", above=0, high=1)
-    beta1: float = option(0.9, "AdamW's first-moment decay", low=0, high=0.9999)
-    beta2: float = option(0.95, "AdamW's second-moment decay", low=0, high=0.99999)
-    weight_decay: float = option(0.0, "AdamW's decoupled weight decay", low=0, high=1)
-    clip_low: float = option(0.2, "the ratio is clipped to at least 1 - clip_low", above=0, high=1)
-    clip_high: float = option(0.28, "the ratio is clipped to at most 1 + clip_high", above=0, high=10)
-    kl: float = option(0.0, "weight of the KL divergence to the base model", low=0, high=10)
-    normalization: str = option(
-        "dr_grpo", "how token losses are averaged", choices=("dr_grpo", "token", "sequence")
-    )
-    scale_rewards: str = option(
-        "none", "divide advantages by the group's standard deviation, or not", choices=("none", "group")
-    )
-    max_grad_norm: float = option(1.0, "gradient norm is clipped to this", above=0)
-    max_new_tokens: int = option(16, "longest completion, in tokens", low=1, high=32768)
-    temperature: float = option(1.0, "sampling temperature while learning", above=0, high=10)
-    inner_epochs: int = option(1, "optimizer steps per batch of rollouts", low=1, high=100)
-
-
-@dataclass
-class TaskOptions:
-    skills: list[str] = option(
-        ["reverse", "sort", "duplicate", "next", "swap", "rotate", "max", "min", "add", "subtract"],
-        "skills of the run; every agent is evaluated on all of them",
-    )
-    split: str = option(
-        "disjoint",
-        "disjoint: each agent trains on its own share of the skills only; all: every agent trains on all",
-        choices=("disjoint", "all"),
-    )
-    held_out: int = option(30, "held-out tasks per skill", low=1, high=500)
-    held_out_seed: int = option(1234, "seed of the held-out tasks: the same in every recipe compared", low=0)
-    evaluate_every: int = option(5, "rounds between two evaluations (first and last always)", low=1)
-
-
-@dataclass
-class TopologyOptions:
-    name: str = option("ring", "the graph G = (A, E) of who sends to whom")
-    degree: int = option(3, "neighbours per agent (k_regular, small_world)", low=1)
-    probability: float = option(0.2, "rewiring probability (small_world)", low=0, high=1)
-    edges: list[list[int]] = option([], "explicit edge list (edges), pairs of agent numbers")
-
-
-@dataclass
-class ExchangeOptions:
-    rule: str = option("average", "how received updates change an adapter (eq. 4)")
-    selection: str = option("cyclic", "which entries travel (S of eq. 3)")
-    density: float = option(1.0, "share of the entries that travels per round", above=0, high=1)
-    per_layer: bool = option(False, "rank entries within each layer (topk, threshold)")
-    threshold: float = option(
-        2.0, "multiple of the root mean square above which an entry travels (threshold)", above=0
-    )
-    coding: str = option("int8", "how a value travels: float32, bfloat16, float16, int8, int4, int2, sign")
-    block: int = option(1024, "entries that share one scale (int8 and below)", low=1)
-    robust: str = option("none", "what limits hostile updates: none, clip, median, trimmed")
-    clip: float = option(
-        1.0, "received norms are clipped to this multiple of one's own (robust: clip)", above=0
-    )
-    trim: float = option(
-        0.25, "share of the updates dropped at each end (robust: trimmed)", above=0, high=0.5
-    )
-    alpha: float = option(1.0, "mixing factor of eq. 4 (average, delta)", above=0, high=1)
-    scaling: str = option(
-        "mixing", "weights of the deltas: mixing keeps eq. 4 stable, sum is eq. 4 as written (delta)"
-    )
-    momentum: float = option(
-        0.0, "momentum of section 6.3 (delta), of the outer step (noloco)", low=0, high=0.999
-    )
-    gamma: float = option(0.5, "consensus step size (choco)", above=0, high=1)
-    combine: str = option(
-        "senders", "how updates are summed: over senders, agents; median, trimmed (epidemic)"
-    )
-    eta: float = option(1.0, "outer step size (epidemic)", above=0, high=100)
-    keep: bool = option(False, "start rounds from the shared state plus one's own unsent residual (epidemic)")
-    window: int = option(32, "rounds for which an update may be late (epidemic)", low=1)
-    hops: int = option(32, "rounds for which an update is passed on (epidemic)", low=1)
-    forwarding: str = option(
-        "tree",
-        "tree: an agent gets an update once; flood: from every neighbour, which survives lost agents (epidemic)",
-        choices=("tree", "flood"),
-    )
-    step: float = option(0.7, "outer learning rate (noloco)", above=0)
-    pull: float = option(0.9, "pull towards the partner (noloco)", low=0)
-
-
-@dataclass
-class TrackingOptions:
-    uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
-    experiment: str = option("symphony-fl", "MLflow experiment")
-
-
-@dataclass
-class LimitOptions:
-    wait_for_nodes: float = option(180.0, "seconds to wait for the agents' nodes before giving up", above=0)
-    round_timeout: float = option(3600.0, "seconds after which a round goes on without the missing", above=0)
-
-
-@dataclass
-class Recipe:
-    """Everything of an experiment. Seeds of all randomness derive from (seed, agent, round)."""
-
-    name: str = option("default", "name of the recipe in results")
-    description: str = option("", "one line for people")
-    strategy: str = option(
-        "gossip",
-        "gossip, fedavg (Flower's own, the baseline) or isolated",
-        choices=("gossip", "fedavg", "isolated"),
-    )
-    agents: int = option(4, "number of agents, N", low=2, high=100000)
-    rounds: int = option(30, "number of rounds", low=1)
-    seed: int = option(0, "seed of the run", low=0, high=2**31 - 1)
-    model: ModelOptions = field(default_factory=ModelOptions)
-    adapter: AdapterOptions = field(default_factory=AdapterOptions)
-    learner: LearnerOptions = field(default_factory=LearnerOptions)
-    tasks: TaskOptions = field(default_factory=TaskOptions)
-    topology: TopologyOptions = field(default_factory=TopologyOptions)
-    exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
-    tracking: TrackingOptions = field(default_factory=TrackingOptions)
-    limits: LimitOptions = field(default_factory=LimitOptions)
-
-    def to_json(self) -> str:
-        """Canonical text: the same recipe gives the same bytes on every machine."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits of SHA-256 over the canonical text."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 def recipe_names() -> list[str]:

@@ -63,7 +63,8 @@ def _killed_and_resumed(run: Run, tmp_path: Path, kills: int) -> None:
     folder, log = tmp_path / "killed", tmp_path / "killed.log"
     rng = np.random.default_rng(kills)
     before = 0
-    process = _symphony("run", "smoke", *OVERRIDES, "--run-dir", str(folder), log=log)
+    start = ("run", "smoke", *OVERRIDES, "--run-dir", str(folder))
+    process = _symphony(*start, log=log)
     for number in range(1, kills + 1):
         # The first kills come while Flower starts, the others while rounds are under way.
         if number > kills // 3:
@@ -78,7 +79,7 @@ def _killed_and_resumed(run: Run, tmp_path: Path, kills: int) -> None:
         assert not rounds or max(rounds) - min(rounds) <= 1, rounds
         assert min(rounds, default=0) >= before, "a whole round was lost"
         before = min(rounds, default=0)
-        again = ("resume", str(folder)) if (folder / "recipe.json").exists() else ("run", "smoke", *OVERRIDES)
+        again = ("resume", str(folder)) if (folder / "recipe.json").exists() else start
         process = _symphony(*again, "--json", str(tmp_path / "result.json"), log=log)
     assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
     assert before > 0, "no kill came after a round: the test tested nothing"
