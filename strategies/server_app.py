@@ -87,7 +87,7 @@ def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
     config = ConfigRecord({"run": run.name, "digest": recipe.digest})
     if finished:
         log(INFO, "symphony: resuming after round %d", finished)
-    else:
+    elif 0 not in history.rounds("evaluate"):  # a run killed in its first round has it already
         _evaluate_before(grid, roster, recorder, config, recipe.limits.round_timeout)
     if finished >= recipe.rounds and _evaluated(history, recipe):
         log(INFO, "symphony: all %d rounds are already done", recipe.rounds)

@@ -52,7 +52,7 @@ def _rounds(folder: Path) -> list[int]:
 
 
 def _wait_for_round(folder: Path, number: int, process: subprocess.Popen[bytes]) -> None:
-    while max(_rounds(folder), default=0) < number and process.poll() is None:
+    while min(_rounds(folder), default=0) < number and process.poll() is None:
         time.sleep(0.05)
 
 
