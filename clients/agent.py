@@ -63,7 +63,7 @@ class Agent:
         loaded = home.load()
         self.state = loaded if loaded is not None else State(adapter=initial)
         base, layout = self.policy.base.digest, self.policy.layout
-        self.exchange = Exchange(home.key(), number, recipe, run, base, layout, self.state.arrays)
+        self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
         self.metrics: dict[str, float] = {}
         if loaded is None:
             self._commit()
@@ -93,7 +93,7 @@ class Agent:
             return
         self._pin(roster)
         with self._timed("merge"):
-            merged = self.exchange.merge(self.state, mail, self.initial)
+            merged = self.exchange.merge(self.state, mail)
             self.state.adapter = merged.adapter
         self.metrics |= merged.metrics
         self._commit()

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import WARNING
 from pathlib import Path
 
 _APP_FOLDER = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ if os.path.basename(sys.argv[0]) == "flwr-simulation":
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
+from flwr.common import log  # noqa: E402
 
 from clients.agent import Agent  # noqa: E402
 from clients.home import Home  # noqa: E402
@@ -29,6 +31,7 @@ from clients.messages import (  # noqa: E402
     MAIL,
     OUTBOX,
     ROUND,
+    MessageError,
     config_value,
     pack_adapter,
     pack_envelopes,
@@ -103,7 +106,13 @@ def _receive(agent: Agent, message: Message) -> None:
         agent.adopt(unpack_adapter(message.content.array_records[ARRAYS]))
     else:
         roster = unpack_roster(message.content)
-        agent.merge(unpack_envelopes(message.content, MAIL), roster)
+        try:
+            mail = unpack_envelopes(message.content, MAIL)
+        except MessageError as error:  # whoever carries the mail can lose it, and no more than that
+            log(WARNING, "agent %d: mail refused: %s", agent.number, error)
+            agent.metrics["refused/message"] = 1.0
+            mail = {}
+        agent.merge(mail, roster)
 
 
 @contextmanager

@@ -10,7 +10,15 @@ import numpy as np
 
 from clients.home import State
 from clients.labels import handed_over_by, label_for
-from symphony_fl.components import recipe_codec, recipe_rule, recipe_selection, recipe_topology
+from symphony_fl.components import (
+    recipe_codec,
+    recipe_density,
+    recipe_rule,
+    recipe_selection,
+    recipe_topology,
+)
+from symphony_fl.exchange.cross_term import cross_term_error
+from symphony_fl.exchange.density import Adaptive
 from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
@@ -20,6 +28,7 @@ from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.recipe import Recipe
 
 PREFIX = "rule/"  # of the rule's arrays in the home
+DENSITY = "density"  # the array of an adaptive density
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ class Exchange:
     run : the run's name, which every envelope is bound to
     base : 16-byte digest of the base model
     layout : of the adapter
-    arrays : the home's arrays; those under "rule/" bring the rule's state back
+    initial : the adapter all agents of the run begin with, float32 [P]
+    arrays : the home's arrays; those under "rule/" and "density" bring the state of both back
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Exchange:
         run: str,
         base: bytes,
         layout: Layout,
+        initial: np.ndarray,
         arrays: dict[str, np.ndarray],
     ) -> None:
         self.key = key
@@ -60,11 +71,16 @@ class Exchange:
         self.topology = None if recipe.strategy == "isolated" else recipe_topology(recipe)
         self.forwarding = recipe.exchange.forwarding
         self.last_round = recipe.rounds
-        self.selection = recipe_selection(recipe, layout)
+        self.layout = layout
+        self.initial = initial
+        self.density = recipe_density(recipe, layout.size)
+        self.selection = recipe_selection(recipe, layout, self.density)
         self.rule = recipe_rule(recipe, layout.size, number)
         kept = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
         if kept:
             self.rule.load_state(kept)
+        if isinstance(self.density, Adaptive) and DENSITY in arrays:
+            self.density.value = arrays[DENSITY].copy()
         self.terms = Terms(
             run=hashlib.sha256(f"{run}\0{recipe.digest}".encode()).digest()[:16],
             base=base,
@@ -76,7 +92,8 @@ class Exchange:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The rule's state, to be committed with everything else."""
-        return {PREFIX + name: array for name, array in self.rule.state.items()}
+        kept = {PREFIX + name: array for name, array in self.rule.state.items()}
+        return kept | {DENSITY: self.density.value} if isinstance(self.density, Adaptive) else kept
 
     def start(self, adapter: np.ndarray) -> np.ndarray:
         """What a round of learning starts from, float32 [P]."""
@@ -98,10 +115,18 @@ class Exchange:
             adapter=digest(state.adapter),
         )
         adapter = self.rule.record(state.adapter, indices, sealed.update.values, round)
-        metrics = {"entries": float(indices.size), "envelope_bytes": float(len(sealed.data))}
+        metrics = {
+            "entries": float(indices.size),
+            "density": indices.size / self.layout.size,
+            "envelope_bytes": float(len(sealed.data)),
+        }
+        if self.rule.kind != "values":
+            unknown = offer.values.copy()
+            unknown[indices] -= sealed.update.values
+            metrics |= self._drift(float(np.linalg.norm(unknown)), state.adapter)
         return Outcome(adapter, metrics, {label_for(0): sealed.data} | state.relay)
 
-    def merge(self, state: State, mail: Mapping[str, bytes], initial: np.ndarray) -> Outcome:
+    def merge(self, state: State, mail: Mapping[str, bytes]) -> Outcome:
         """Open and merge the mail (eq. 4).
 
         Newest rounds per sender go into `state.last_seen`, what is to be passed on into `state.relay`.
@@ -124,7 +149,7 @@ class Exchange:
         metrics = counts | {"merged": float(len(received))}
         if not received:
             return Outcome(state.adapter, metrics)
-        metrics |= self._distances(state, received, initial)
+        metrics |= self._distances(state, received)
         return Outcome(self.rule.merge(state.adapter, received, state.round), metrics)
 
     def _open(self, state: State, data: bytes) -> Update:
@@ -165,17 +190,37 @@ class Exchange:
         weight = self.topology.weights(self.number, update.round).get(sender, 0.0)
         return Received(sender, weight, update.round, update.indices, update.values)
 
-    def _distances(self, state: State, received: Sequence[Received], initial: np.ndarray) -> dict[str, float]:
-        """Drift, similarity and staleness, on the entries that travelled (section 6.4)."""
-        drifts, cosines = [], []
-        for update in received:
-            ours = state.adapter[update.indices] - initial[update.indices]
-            theirs = update.values - initial[update.indices]
-            moved, their_move = float(np.linalg.norm(ours)), float(np.linalg.norm(theirs))
-            if moved and their_move:
-                drifts.append(float(np.linalg.norm(ours - theirs)) / moved)
-                cosines.append(float(ours @ theirs) / (moved * their_move))
+    def _distances(self, state: State, received: Sequence[Received]) -> dict[str, float]:
+        """Staleness; where values travel, how far the neighbours are apart (section 6.4, RQ3): drift and similarity
+        of what moved, on the entries that travelled, and what averaging the factors of LoRA apart loses."""
         metrics = {"staleness": float(np.mean([state.round - update.round for update in received]))}
-        if drifts:
-            metrics |= {"drift": float(np.mean(drifts)), "similarity": float(np.mean(cosines))}
-        return metrics
+        if self.rule.kind != "values":
+            return metrics
+        apart, cosines, adapters = [], [], [state.adapter]
+        for update in received:
+            ours = state.adapter[update.indices] - self.initial[update.indices]
+            theirs = update.values - self.initial[update.indices]
+            lengths = float(np.linalg.norm(ours)) * float(np.linalg.norm(theirs))
+            if lengths:
+                cosines.append(float(ours @ theirs) / lengths)
+            adapters.append(state.adapter.copy())
+            adapters[-1][update.indices] = update.values
+            apart.append(float(np.linalg.norm(adapters[-1] - state.adapter)))
+        metrics |= self._drift(float(np.mean(apart)), state.adapter)
+        if cosines:
+            metrics["similarity"] = float(np.mean(cosines))
+        lost = cross_term_error(self.layout, adapters)
+        return metrics if lost is None else metrics | {"merge_error": lost}
+
+    def _drift(self, distance: float, adapter: np.ndarray) -> dict[str, float]:
+        """`distance` over the distance moved since the start; an adaptive density follows it.
+
+        Where values travel it is the distance to the neighbours' entries, else the length of what the neighbours do
+        not know yet of what this agent has to tell.
+        """
+        moved = float(np.linalg.norm(adapter - self.initial))
+        if not moved:
+            return {}
+        if isinstance(self.density, Adaptive):
+            self.density.observe(distance / moved)
+        return {"drift": distance / moved}

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from symphony_fl.folders import locked
 
 FORMAT = "symphony-home-1"
 OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
@@ -75,15 +76,12 @@ class Home:
         HomeError
             Another process still holds the home after `timeout` seconds.
         """
-        lock = FileLock(self.folder / "home.lock")
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            raise HomeError(f"{self.folder}: another process works in this home") from None
-        try:
+        with locked(
+            self.folder / "home.lock",
+            timeout,
+            HomeError(f"{self.folder}: another process works in this home"),
+        ):
             yield
-        finally:
-            lock.release()
 
     def key(self) -> bytes:
         """The 32 raw bytes of the agent's Ed25519 private key, made at the first call."""

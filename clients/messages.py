@@ -4,7 +4,7 @@
     train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
     evaluate  server -> node: the same                  node -> server: metrics, details
 
-Envelopes travel as opaque arrays, which Flower chunks and looks no further into, under labels (`clients/labels.py`).
+Envelopes travel as one opaque array, which Flower chunks and looks no further into, under labels (`clients/labels.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
+from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
+from symphony_fl.exchange.refusals import EnvelopeError
+
 CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
 ROUND = "server-round"  # the key Flower's own strategies use
+BUNDLE = "bundle"  # the one array of a record of envelopes
 ADAPTER = "adapter"  # the one array of a FedAvg message
 MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
 MAX_ENVELOPES = 4096  # envelopes in one message
@@ -30,29 +34,28 @@ class MessageError(ValueError):
 
 
 def pack_envelopes(envelopes: Mapping[str, bytes]) -> ArrayRecord:
-    """Opaque bytes under short labels; labels mean something to the sender and receiver only."""
-    return ArrayRecord(
-        {
-            label: Array(dtype="uint8", shape=(len(data),), stype="opaque", data=data)
-            for label, data in envelopes.items()
-        }
-    )
+    """Opaque bytes under short labels, as one array; labels mean something to the sender and receiver only."""
+    data = pack_bundle(envelopes)
+    return ArrayRecord({BUNDLE: Array(dtype="uint8", shape=(len(data),), stype="opaque", data=data)})
 
 
 def unpack_envelopes(content: RecordDict, key: str) -> dict[str, bytes]:
-    """The opaque bytes under `key`, or nothing if the message carries none.
+    """The labelled bytes under `key`, or nothing if the message carries none.
 
     Raises
     ------
     MessageError
-        More than MAX_ENVELOPES of them.
+        No bundle, a damaged one, or more than MAX_ENVELOPES in it.
     """
     record = content.array_records.get(key)
     if record is None:
         return {}
-    if len(record) > MAX_ENVELOPES:
-        raise MessageError(f"{key}: {len(record)} envelopes, at most {MAX_ENVELOPES}")
-    return {label: array.data for label, array in record.items()}
+    if BUNDLE not in record:
+        raise MessageError(f"{key}: holds no {BUNDLE!r}")
+    try:
+        return unpack_bundle(record[BUNDLE].data, MAX_ENVELOPES)
+    except EnvelopeError as error:
+        raise MessageError(f"{key}: {error}") from None
 
 
 def pack_adapter(vector: np.ndarray) -> ArrayRecord:

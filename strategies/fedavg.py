@@ -21,13 +21,11 @@ from strategies.roster import Roster
 class RecordedFedAvg(FedAvg):
     """Flower's FedAvg over all agents of the roster, with its traffic and reports recorded."""
 
-    def __init__(self, roster: Roster, recorder: Recorder, *, rounds: int, evaluate_every: int) -> None:
+    def __init__(self, roster: Roster, recorder: Recorder) -> None:
         agents = roster.agents
         super().__init__(min_train_nodes=agents, min_evaluate_nodes=agents, min_available_nodes=agents)
         self.roster = roster
         self.recorder = recorder
-        self.rounds = rounds
-        self.evaluate_every = evaluate_every
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -49,14 +47,14 @@ class RecordedFedAvg(FedAvg):
         # Floating-point sums depend on the order of terms; the order of arrival must not.
         ordered = [reply for _, reply in sorted(booked, key=lambda pair: pair[0])]
         aggregated = super().aggregate_train(server_round, ordered)
-        if not self._evaluates(server_round):
+        if not self.recorder.evaluates(server_round):
             self.recorder.round_finished(server_round)
         return aggregated
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        if not self._evaluates(server_round):
+        if not self.recorder.evaluates(server_round):
             return []
         messages = self._to_agents(super().configure_evaluate(server_round, arrays, config, grid))
         return [message for _, message in messages]
@@ -68,12 +66,9 @@ class RecordedFedAvg(FedAvg):
             if agent is not None:
                 self.recorder.report("evaluate", server_round, agent, reply)
         aggregated = super().aggregate_evaluate(server_round, replies)
-        if self._evaluates(server_round):
+        if self.recorder.evaluates(server_round):
             self.recorder.round_finished(server_round)
         return aggregated
-
-    def _evaluates(self, number: int) -> bool:
-        return number == self.rounds or number % self.evaluate_every == 0
 
     def _to_agents(self, messages: Iterable[Message]) -> list[tuple[int, Message]]:
         """The messages to members of the roster: Flower may know spare nodes that take no part."""

@@ -16,7 +16,15 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from clients.messages import CONFIG, MAIL, OUTBOX, ROUND, pack_envelopes, unpack_envelopes
+from clients.messages import (
+    CONFIG,
+    MAIL,
+    OUTBOX,
+    ROUND,
+    MessageError,
+    pack_envelopes,
+    unpack_envelopes,
+)
 from strategies.mailbox import Mailbox
 from strategies.recorder import Recorder
 from strategies.roster import Member, Roster
@@ -30,9 +38,8 @@ class Gossip(Strategy):
     ----------
     topology : the graph of each round, or None for agents that learn alone
     roster : the agents and the nodes they are reached by, gathered
-    recorder : where reports and byte counts go
+    recorder : where reports and byte counts go; knows which rounds are evaluated
     finished : rounds all agents have already finished, as after a resume; round numbers go on from there
-    rounds, evaluate_every : the last round and every so many rounds, agents are evaluated
     """
 
     def __init__(
@@ -42,15 +49,11 @@ class Gossip(Strategy):
         recorder: Recorder,
         *,
         finished: int,
-        rounds: int,
-        evaluate_every: int,
     ) -> None:
         self.topology = topology
         self.roster = roster
         self.recorder = recorder
         self.finished = finished
-        self.rounds = rounds
-        self.evaluate_every = evaluate_every
         self.mailbox = Mailbox()
         self._delivered: dict[int, list[str]] = {}
         for member in roster.members():  # mail on its way when the last run stopped
@@ -70,8 +73,8 @@ class Gossip(Strategy):
         number = self.finished + server_round
         for agent, reply in self._answers(replies):
             if self._account("train", number, agent, reply):
-                self._post(agent, number, unpack_envelopes(reply.content, OUTBOX))
-        if not self._evaluates(number):
+                self._post(agent, number, self._outbox(number, agent, reply))
+        if not self.recorder.evaluates(number):
             self.recorder.round_finished(number)
         return None, None
 
@@ -80,14 +83,14 @@ class Gossip(Strategy):
     ) -> Iterable[Message]:
         """On evaluation rounds, deliver the round's mail and ask for held-out accuracy."""
         number = self.finished + server_round
-        return self._messages(MessageType.EVALUATE, number, config) if self._evaluates(number) else []
+        return self._messages(MessageType.EVALUATE, number, config) if self.recorder.evaluates(number) else []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Book the accuracies."""
         number = self.finished + server_round
         for agent, reply in self._answers(replies):
             self._account("evaluate", number, agent, reply)
-        if self._evaluates(number):
+        if self.recorder.evaluates(number):
             self.recorder.round_finished(number)
         return None
 
@@ -99,9 +102,6 @@ class Gossip(Strategy):
         log(INFO, "\t├──> %s", self.topology)
         log(INFO, "\t├──> spectral gap: %.4f", self.topology.spectral_gap())
         log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
-
-    def _evaluates(self, number: int) -> bool:
-        return number == self.rounds or number % self.evaluate_every == 0
 
     def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
         config = ConfigRecord({**config, ROUND: number, "roster": self.roster.dids()})
@@ -129,6 +129,14 @@ class Gossip(Strategy):
         for sender, size in self.mailbox.confirm(agent, self._delivered.pop(agent, [])).items():
             self.recorder.edge(sender, agent, size)
         return True
+
+    def _outbox(self, number: int, agent: int, reply: Message) -> dict[str, bytes]:
+        """What a reply asks to be handed over: from the network, so refused where it cannot be read."""
+        try:
+            return unpack_envelopes(reply.content, OUTBOX)
+        except MessageError as error:
+            self.recorder.refused(number, agent, error)
+            return {}
 
     def _post(self, agent: int, number: int, outbox: Mapping[str, bytes]) -> None:
         if self.topology is not None and outbox:

@@ -7,8 +7,6 @@ from strategies.recorder import Recorder
 from strategies.roster import Roster
 
 
-def isolated(
-    roster: Roster, recorder: Recorder, *, finished: int, rounds: int, evaluate_every: int
-) -> Gossip:
+def isolated(roster: Roster, recorder: Recorder, *, finished: int) -> Gossip:
     """Gossip on a graph without edges."""
-    return Gossip(None, roster, recorder, finished=finished, rounds=rounds, evaluate_every=evaluate_every)
+    return Gossip(None, roster, recorder, finished=finished)

@@ -22,13 +22,20 @@ MAX_METRICS = 1000  # per reply
 class Recorder:
     """Counts bytes and collects what agents report, round by round."""
 
-    def __init__(self, history: History, tracker: Tracker, agents: int, rounds: int) -> None:
+    def __init__(
+        self, history: History, tracker: Tracker, *, agents: int, rounds: int, evaluate_every: int
+    ) -> None:
         self.history = history
         self._tracker = tracker
         self._agents = agents
         self._rounds = rounds
+        self._evaluate_every = evaluate_every
         self._started = time.monotonic()
         self._bytes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def evaluates(self, round: int) -> bool:
+        """Whether agents are evaluated in this round: every so many rounds and in the last."""
+        return round == self._rounds or round % self._evaluate_every == 0
 
     def sent(self, agent: int, size: int) -> None:
         self._bytes[agent]["bytes/sent"] += size
@@ -56,11 +63,16 @@ class Recorder:
             details = unpack_details(message.content)
             metrics = _checked(details.get("metrics", {}))
         except MessageError as error:
-            log(WARNING, "agent %d, round %d: report refused: %s", agent, round, error)
+            self.refused(round, agent, error)
             return False
         self.history.add(Event(kind, round, agent, metrics, str(details.get("adapter", ""))[:64]))
         self._tracker.agent(agent, round, metrics)
         return True
+
+    def refused(self, round: int, agent: int, error: MessageError) -> None:
+        """Something an agent sent cannot be read: said, counted, and no reason to stop."""
+        log(WARNING, "agent %d, round %d: refused: %s", agent, round, error)
+        self._bytes[agent]["refused/message"] += 1
 
     def round_finished(self, round: int) -> None:
         """Log the network's figures of the round; before the first round, of what the agents start from."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from logging import INFO, WARNING
 
@@ -12,7 +11,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
 
-from clients.messages import CONFIG, OUTBOX, unpack_envelopes
+from clients.messages import CONFIG, OUTBOX, MessageError, config_value, unpack_envelopes
+from symphony_fl.exchange.identity import IdentityError, public_key_from_did
 
 HELLO = "query.hello"
 POLL_SECONDS = 0.5
@@ -102,18 +102,21 @@ class Roster:
         return json.dumps({str(member.agent): member.did for member in self.members()})
 
     def _admit(self, node: int, content: RecordDict) -> None:
-        hello = content.config_records[CONFIG]
-        agent = int(str(hello["agent"]))
-        if not 0 <= agent < self.agents:
-            return  # a spare node: Flower may simulate more nodes than the recipe has agents
-        did = str(hello["did"])
-        known = self._members.get(agent)
-        if known is not None and known.did != did:
-            # The first key heard is the agent's; another node claiming its number is turned away.
-            log(WARNING, "node %d claims to be agent %d with another key: ignored", node, agent)
+        """Take an introduction; one that cannot be read keeps its node out and stops nothing."""
+        try:
+            if not 0 <= config_value(content, "agent", int) < self.agents:
+                return  # a spare node: Flower may simulate more nodes than the recipe has agents
+            member = _member(node, content)
+        except (MessageError, IdentityError) as error:
+            self._faults[node] = str(error)
+            log(WARNING, "node %d does not take part: %s", node, error)
             return
-        outbox = _by_round(unpack_envelopes(content, OUTBOX).items())
-        self._members[agent] = Member(agent, node, did, int(str(hello["round"])), str(hello["base"]), outbox)
+        known = self._members.get(member.agent)
+        if known is not None and known.did != member.did:
+            # The first key heard is the agent's; another node claiming its number is turned away.
+            log(WARNING, "node %d claims to be agent %d with another key: ignored", node, member.agent)
+            return
+        self._members[member.agent] = member
 
     def _complaint(self, timeout: float) -> str:
         missing = [str(agent) for agent in range(self.agents) if agent not in self._members]
@@ -124,9 +127,21 @@ class Roster:
         )
 
 
-def _by_round(labelled: Iterable[tuple[str, bytes]]) -> dict[int, dict[str, bytes]]:
+def _member(node: int, content: RecordDict) -> Member:
+    """The agent that introduces itself so.
+
+    Raises
+    ------
+    MessageError, IdentityError
+        A key is missing or of another type; the did:key names no key.
+    """
+    did = config_value(content, "did", str)
+    public_key_from_did(did)
     outbox: dict[int, dict[str, bytes]] = {}
-    for key, data in labelled:
+    for key, data in unpack_envelopes(content, OUTBOX).items():
         number, _, label = key.partition("/")
+        if not number.isdecimal() or len(number) > 10:
+            raise MessageError(f"{OUTBOX}: label {key!r:.80}: must be ROUND/LABEL")
         outbox.setdefault(int(number), {})[label] = data
-    return outbox
+    agent, round = config_value(content, "agent", int), config_value(content, "round", int)
+    return Member(agent, node, did, round, config_value(content, "base", str)[:64], outbox)

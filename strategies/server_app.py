@@ -13,7 +13,6 @@ from logging import INFO
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
@@ -26,7 +25,7 @@ from strategies.isolated import isolated
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.components import check_recipe, recipe_topology
-from symphony_fl.folders import default_tracking_uri, run_folder
+from symphony_fl.folders import default_tracking_uri, locked, run_folder
 from symphony_fl.history import History
 from symphony_fl.launch import die_with_launcher
 from symphony_fl.plots import plot_run
@@ -82,7 +81,13 @@ def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
     roster.gather(grid, recipe.limits.wait_for_nodes)
     for member in roster.members():
         tracker.tag_agent(member.agent, {"did": member.did, "base": member.base})
-    recorder = Recorder(history, tracker, recipe.agents, recipe.rounds)
+    recorder = Recorder(
+        history,
+        tracker,
+        agents=recipe.agents,
+        rounds=recipe.rounds,
+        evaluate_every=recipe.tasks.evaluate_every,
+    )
     finished = min(member.round for member in roster.members())
     config = ConfigRecord({"run": run.name, "digest": recipe.digest})
     if finished:
@@ -107,19 +112,11 @@ def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
 
 
 def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    return Gossip(
-        recipe_topology(recipe),
-        roster,
-        recorder,
-        finished=finished,
-        rounds=recipe.rounds,
-        evaluate_every=recipe.tasks.evaluate_every,
-    )
+    return Gossip(recipe_topology(recipe), roster, recorder, finished=finished)
 
 
 def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    every = recipe.tasks.evaluate_every
-    return isolated(roster, recorder, finished=finished, rounds=recipe.rounds, evaluate_every=every)
+    return isolated(roster, recorder, finished=finished)
 
 
 def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
@@ -127,7 +124,7 @@ def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
         raise RecipeError(
             "strategy = 'fedavg': cannot be resumed; the global adapter lived in the stopped server"
         )
-    return RecordedFedAvg(roster, recorder, rounds=recipe.rounds, evaluate_every=recipe.tasks.evaluate_every)
+    return RecordedFedAvg(roster, recorder)
 
 
 STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
@@ -183,15 +180,12 @@ def _claimed(run: Run) -> Iterator[None]:
         path.write_text(run.recipe.to_json())
     elif path.read_text() != run.recipe.to_json():
         raise RecipeError(f"run-dir = {str(run.folder)!r}: holds a run of another recipe")
-    lock = FileLock(run.folder / "run.lock")
-    try:
-        lock.acquire(timeout=CLAIM_SECONDS)
-    except Timeout:
-        raise RecipeError(f"run-dir = {str(run.folder)!r}: another process works in this folder") from None
-    try:
+    with locked(
+        run.folder / "run.lock",
+        CLAIM_SECONDS,
+        RecipeError(f"run-dir = {str(run.folder)!r}: another process works in this folder"),
+    ):
         yield
-    finally:
-        lock.release()
 
 
 def _finish(run: Run, history: History, tracker: Tracker, status: str, seconds: float, error: str) -> None:

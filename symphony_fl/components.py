@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
+from symphony_fl.exchange.density import (
+    Adaptive,
+    Constant,
+    Density,
+    DensityError,
+    ExponentialDecay,
+    LinearDecay,
+    density_for_budget,
+)
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.merge import MergeError, Rule
 from symphony_fl.exchange.rules import RULES, build_rule
-from symphony_fl.exchange.select import SELECTIONS, Selection, build_selection
+from symphony_fl.exchange.select import SELECTIONS, Selection, SelectionError, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
 from symphony_fl.learning.skills import SKILLS, SkillError, Task
@@ -35,6 +44,9 @@ class Learner(Protocol):
     def state(self) -> dict[str, np.ndarray]: ...
 
     def load_state(self, state: dict[str, np.ndarray]) -> None: ...
+
+
+_ANY_LAYOUT = Layout(names=("any",), shapes=((1 << 20,),))  # to check what does not depend on the model
 
 
 def check_recipe(recipe: Recipe) -> Recipe:
@@ -62,9 +74,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
     try:
         recipe_topology(recipe)
         recipe_rule(recipe, size=1, agent=0)
+        recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
-    except (TopologyError, MergeError, ModelError, SkillError) as error:
+    except (TopologyError, MergeError, DensityError, SelectionError, ModelError, SkillError) as error:
         raise RecipeError(str(error)) from None
     return recipe
 
@@ -155,13 +168,31 @@ def _learner_class(name: str) -> Callable[..., Learner]:
     return GRPO
 
 
-def recipe_selection(recipe: Recipe, layout: Layout) -> Selection:
+def recipe_density(recipe: Recipe, size: int) -> Density:
+    """How many of `size` entries travel, round by round."""
+    options = recipe.exchange
+    match options.schedule:
+        case "linear":
+            return LinearDecay(options.density, options.density_floor, recipe.rounds)
+        case "exponential":
+            return ExponentialDecay(options.density, options.density_decay, options.density_floor)
+        case "budget":
+            bits = 8 * recipe_codec(recipe).nbytes(size) / size
+            return density_for_budget(options.budget, size, bits, SELECTIONS[options.selection].shared)
+        case "adaptive":
+            floor, gain = options.density_floor, options.density_decay
+            return Adaptive(options.density, floor, 1.0, options.drift_target, gain)
+        case _:
+            return Constant(options.density)
+
+
+def recipe_selection(recipe: Recipe, layout: Layout, density: Density) -> Selection:
     """S(.) of eq. 3."""
     options = recipe.exchange
     return build_selection(
         options.selection,
         layout,
-        options.density,
+        density,
         seed=recipe.seed,
         per_layer=options.per_layer,
         factor=options.threshold,

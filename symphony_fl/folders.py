@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def symphony_folder() -> Path:
@@ -34,3 +38,17 @@ def default_tracking_uri() -> str:
 def safe_name(text: str) -> str:
     """`text` as part of a file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"
+
+
+@contextmanager
+def locked(path: Path, timeout: float, refusal: Exception) -> Iterator[None]:
+    """Hold the lock file `path` against other processes; `refusal` is raised if it is not free in `timeout` seconds."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        lock.release()

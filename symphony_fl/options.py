@@ -101,6 +101,19 @@ class ExchangeOptions:
     rule: str = option("average", "how received updates change an adapter (eq. 4)")
     selection: str = option("cyclic", "which entries travel (S of eq. 3)")
     density: float = option(1.0, "share of the entries that travels per round", above=0, high=1)
+    schedule: str = option(
+        "constant",
+        "how the density changes: constant, linear or exponential decay, budget of bytes, adaptive to the drift",
+        choices=("constant", "linear", "exponential", "budget", "adaptive"),
+    )
+    density_floor: float = option(
+        0.01, "what the density falls to (linear, exponential), or at least is (adaptive)", above=0, high=1
+    )
+    density_decay: float = option(
+        0.9, "factor per round (exponential); exponent of drift / target (adaptive)", above=0, high=1
+    )
+    budget: int = option(8192, "bytes of an envelope, all included (budget)", low=1)
+    drift_target: float = option(0.3, "the drift at which the density stays as it is (adaptive)", above=0)
     per_layer: bool = option(False, "rank entries within each layer (topk, threshold)")
     threshold: float = option(
         2.0, "multiple of the root mean square above which an entry travels (threshold)", above=0

@@ -9,12 +9,14 @@ Metric names (the paper, section 6.4, in the field's words):
     bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
     bytes/flower                                    bytes of the whole Flower message contents, both directions
-    drift                                           distance to the neighbours' updates / distance moved since the start
+    drift                                           distance to the neighbours' values (where changes travel: to what
+                                                    they know of this agent's) / distance moved since the start
     similarity                                      cosine between the agent's and its neighbours' movement
+    merge_error                                     what averaging LoRA's factors apart loses, relative (`cross_term`)
     staleness                                       rounds between an update's sealing and its merging
     refused/<error>                                 envelopes refused for that named reason
     merged, duplicates                              envelopes merged; envelopes had before (rules that forward)
-    entries, envelope_bytes                         entries selected; bytes of the agent's own envelope
+    entries, density, envelope_bytes                entries selected, their share; bytes of the agent's own envelope
     loss, kl, grad_norm, tokens                     of the round's learning
     zero_advantage                                  share of the groups whose samples all earned the same
     mismatch                                        mean |log-probability trained - sampled|: about 0, or the

@@ -40,6 +40,12 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ("exchange.density=0", "exchange.density = 0.0: must be above 0 and at most 1"),
         ("exchange.density=2", "exchange.density = 2.0: must be above 0 and at most 1"),
         ("exchange.density=nan", "exchange.density = nan"),
+        (
+            "exchange.schedule=adaptive exchange.selection=cyclic",
+            "cyclic: needs a density that the round alone",
+        ),
+        ("exchange.schedule=budget exchange.budget=20", "budget=20: no entry fits"),
+        ("exchange.schedule=falling", "exchange.schedule = 'falling'"),
         ("agents=1", "agents = 1: must be at least 2"),
         ("topology.name=rign", "topology.name = 'rign': unknown; did you mean 'ring'"),
         ("exchange.rule=avrage", "exchange.rule = 'avrage': unknown; did you mean 'average'"),

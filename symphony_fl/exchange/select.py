@@ -7,7 +7,6 @@ round): no index travels, and averaging at the mask preserves the network's mean
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -221,7 +220,7 @@ class Threshold:
         raise SelectionError("threshold: indices depend on the data and travel with the update")
 
 
-SELECTIONS: dict[str, Callable[..., Selection]] = {
+SELECTIONS: dict[str, type[Selection]] = {
     "dense": Dense,
     "random": Random,
     "cyclic": Cyclic,

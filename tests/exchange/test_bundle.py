@@ -8,11 +8,12 @@ from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.refusals import EnvelopeError, Malformed, Oversized, Truncated
 
 
-@given(st.lists(st.binary(max_size=300), max_size=6))
-def test_round_trip(envelopes: list[bytes]) -> None:
+@given(st.dictionaries(st.text(max_size=20), st.binary(max_size=300), max_size=6))
+def test_round_trip(envelopes: dict[str, bytes]) -> None:
     data = pack_bundle(envelopes)
-    assert unpack_bundle(data, 6) == envelopes
-    assert len(data) <= sum(map(len, envelopes)) + 2 * len(envelopes)
+    assert list(unpack_bundle(data, 6).items()) == list(envelopes.items())
+    pieces = sum(len(label.encode()) + len(envelope) for label, envelope in envelopes.items())
+    assert len(data) <= pieces + 3 * len(envelopes)
 
 
 @given(st.binary(max_size=60))
@@ -27,6 +28,11 @@ def test_any_bytes_are_a_bundle_in_one_way_only_or_refused(data: bytes) -> None:
 def test_refusals() -> None:
     for data, error in (
         (b"\x05abc", Truncated),
+        (b"\x01a", Truncated),
+        (b"\x01a\x01", Truncated),
+        (b"\x01\xff\x00", Malformed),
+        (b"\x01a\x00\x01a\x00", Malformed),
+        (b"\x81\x08" + b"a" * 1025 + b"\x00", Oversized),
         (b"\x80", Truncated),
         (b"\x81\x00a", Malformed),
         (b"\x80" * 9, Malformed),
@@ -34,4 +40,4 @@ def test_refusals() -> None:
         with pytest.raises(error):
             unpack_bundle(data, 3)
     with pytest.raises(Oversized):
-        unpack_bundle(pack_bundle([b"a"] * 4), 3)
+        unpack_bundle(pack_bundle({str(n): b"a" for n in range(4)}), 3)
