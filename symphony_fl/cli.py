@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.components import check_recipe
-from symphony_fl.folders import default_tracking_uri
+from symphony_fl.folders import default_tracking_uri, symphony_folder
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.tables import comparison_table, summary_table
@@ -79,6 +79,30 @@ def compare(options: argparse.Namespace) -> int:
             _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
     print(comparison_table(runs))
     return 0 if all(item["status"] == "completed" for item in runs) else 1
+
+
+def frontier(options: argparse.Namespace) -> int:
+    """Accuracy against bytes over many settings of the exchange; rows already in --json FILE are not run again."""
+    from symphony_fl import frontier as grid  # loads matplotlib and MLflow
+    from symphony_fl.tracking import log_summary
+
+    file = Path(options.json).expanduser() if options.json else symphony_folder() / "frontier.json"
+    points = options.points or list(grid.POINTS)
+    _check_writable(str(file.with_suffix(".md")))
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
+    todo = grid.work(points, options.seeds, rows)
+    with private_superlink() as link:
+        for number, (point, recipe) in enumerate(todo, start=1):
+            print(f"[{number}/{len(todo)}] {point}, seed {recipe.seed}", flush=True)
+            rows.append({"point": point, "recipe_digest": recipe.digest} | _run_or_report(link, recipe))
+            _write_json(str(file), {"runs": rows})
+    chosen = [row for row in rows if row["point"] in points and row["seed"] in options.seeds]
+    found = grid.figures(chosen)
+    print(grid.frontier_table(found))
+    file.with_suffix(".md").write_text(grid.frontier_table(found) + "\n")
+    picture = grid.plot_frontier(found, file.with_suffix(".png"))
+    log_summary(default_tracking_uri(), "frontier", [picture, file.with_suffix(".md"), file])
+    return 0 if all(row["status"] == "completed" for row in chosen) else 1
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -187,6 +211,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="+", help="overrides hold for every recipe")
     sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0])
     sub.add_argument("--json", metavar="FILE", help="write all results as JSON")
+    sub = command("frontier", frontier)
+    sub.add_argument(
+        "points",
+        metavar="POINT",
+        nargs="*",
+        help='e.g. "epidemic exchange.density=0.1" (default: a grid of them)',
+    )
+    sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0, 1, 2])
+    sub.add_argument(
+        "--json", metavar="FILE", help="results, kept from run to run (default: frontier.json at home)"
+    )
     sub = command("bench", bench)
     sub.add_argument("part", choices=("exchange", "learn"))
     sub.add_argument("--json", metavar="FILE", help="write the figures as JSON")

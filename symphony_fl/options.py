@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+EXPERIMENT = "symphony-fl"
+
 
 def option(
     default: Any,
@@ -154,7 +156,7 @@ class ExchangeOptions:
 @dataclass
 class TrackingOptions:
     uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
-    experiment: str = option("symphony-fl", "MLflow experiment")
+    experiment: str = option(EXPERIMENT, "MLflow experiment")
 
 
 @dataclass

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from symphony_fl.options import EXPERIMENT
 from symphony_fl.recipe import Recipe
 
 MAX_PARAM = 500  # characters every MLflow store accepts
@@ -97,10 +98,7 @@ class Tracker:
         return TrackingIds(**json.loads(self._file.read_text()))
 
     def _create(self, recipe: Recipe, run: str) -> TrackingIds:
-        found = self._client.get_experiment_by_name(recipe.tracking.experiment)
-        experiment = (
-            found.experiment_id if found else self._client.create_experiment(recipe.tracking.experiment)
-        )
+        experiment = _experiment(self._client, recipe.tracking.experiment)
         tags = {
             "mlflow.runName": run,
             "recipe": recipe.name,
@@ -129,6 +127,22 @@ class Tracker:
         run_id = self._client.create_run(experiment, tags=tags).info.run_id
         self._client.log_batch(run_id, tags=[RunTag("kind", "agent")])
         return str(run_id)
+
+
+def log_summary(uri: str, name: str, files: Sequence[Path], experiment: str = EXPERIMENT) -> None:
+    """A finished MLflow run of its own for what many runs come to together: tables and plots as artifacts."""
+    client = MlflowClient(tracking_uri=uri)
+    tags = {"mlflow.runName": name, "kind": "summary"}
+    run_id = client.create_run(_experiment(client, experiment), tags=tags).info.run_id
+    for path in files:
+        client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment of that name, which is made where there is none."""
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
 
 
 def flat_items(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
