@@ -11,6 +11,7 @@ import numpy as np
 from clients.home import State
 from clients.labels import handed_over_by, label_for
 from symphony_fl.components import (
+    recipe_attack,
     recipe_codec,
     recipe_density,
     recipe_rule,
@@ -22,7 +23,7 @@ from symphony_fl.exchange.density import Adaptive
 from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.merge import Received
+from symphony_fl.exchange.merge import Offer, Received
 from symphony_fl.exchange.refusals import EnvelopeError, Replayed
 from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.recipe import Recipe
@@ -73,6 +74,7 @@ class Exchange:
         self.last_round = recipe.rounds
         self.layout = layout
         self.initial = initial
+        self.attack = recipe_attack(recipe, number)
         self.density = recipe_density(recipe, layout.size)
         self.selection = recipe_selection(recipe, layout, self.density)
         self.rule = recipe_rule(recipe, layout.size, number)
@@ -104,7 +106,7 @@ class Exchange:
         the envelopes of others that are to be passed on."""
         if self.topology is None or not self.topology.neighbours(self.number, round):
             return Outcome(state.adapter, {})
-        offer = self.rule.offer(state.adapter)
+        offer = self._harmed(self.rule.offer(state.adapter), round)
         indices = self.selection.select(offer.score, round)
         sealed = seal(
             self.terms,
@@ -125,6 +127,14 @@ class Exchange:
             unknown[indices] -= sealed.update.values
             metrics |= self._drift(float(np.linalg.norm(unknown)), state.adapter)
         return Outcome(adapter, metrics, {label_for(0): sealed.data} | state.relay)
+
+    def _harmed(self, offer: Offer, round: int) -> Offer:
+        """What a hostile agent of an experiment offers in place of an honest one's."""
+        if self.attack is None:
+            return offer
+        still = self.initial if self.rule.kind == "values" else np.zeros_like(offer.values)
+        values = still + self.attack(offer.values - still, round)
+        return Offer(values, score=values - still)
 
     def merge(self, state: State, mail: Mapping[str, bytes]) -> Outcome:
         """Open and merge the mail (eq. 4).

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from symphony_fl.exchange.attacks import ATTACKS, attack
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
 from symphony_fl.exchange.density import (
     Adaptive,
@@ -65,6 +66,12 @@ def check_recipe(recipe: Recipe) -> Recipe:
         _known("tasks.skills", skill, SKILLS)
     if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
         raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
+    _known("adversary.attack", recipe.adversary.attack, ATTACKS)
+    for agent in recipe.adversary.agents:
+        if not 0 <= agent < recipe.agents:
+            raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
+    if recipe.adversary.agents and recipe.strategy != "gossip":
+        raise RecipeError(f"adversary.agents: only gossip can be attacked, not strategy {recipe.strategy!r}")
     longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
     if recipe.learner.max_new_tokens < longest:
         raise RecipeError(
@@ -227,6 +234,16 @@ def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
 def recipe_codec(recipe: Recipe) -> Codec:
     """How values travel."""
     return build_codec(recipe.exchange.coding, recipe.exchange.block)
+
+
+def recipe_attack(recipe: Recipe, agent: int) -> Callable[[np.ndarray, int], np.ndarray] | None:
+    """(movement [P], round) -> what a hostile agent sends in its place; None for an honest one."""
+    options = recipe.adversary
+    if agent not in options.agents or options.attack == "none":
+        return None
+    return lambda movement, round: attack(
+        options.attack, movement, options.strength, recipe.seed, agent, round
+    )
 
 
 def _known(field: str, value: str, names: Iterable[str]) -> None:

@@ -20,14 +20,12 @@ from symphony_fl.recipe import Recipe, load_recipe
 BASELINE = "fedavg"
 """The point all others are compared with: Flower's FedAvg on the same adapters in float32."""
 
-_TOPK = "exchange.selection=topk"
-
 POINTS: tuple[str, ...] = (
     BASELINE,
+    "fedavg rounds=15 learner.steps=8",
     "isolated",
-    # rule
+    # rules
     "gossip",
-    "gossip exchange.coding=bfloat16",
     "gossip exchange.selection=cyclic exchange.density=0.05 exchange.coding=bfloat16",
     "gossip exchange.rule=delta",
     "gossip exchange.rule=delta exchange.scaling=sum exchange.coding=bfloat16",
@@ -35,17 +33,18 @@ POINTS: tuple[str, ...] = (
     "choco",
     "sparta",
     # bits and density of the shared state
-    "epidemic exchange.selection=dense",
     "epidemic exchange.selection=dense exchange.coding=int4",
-    f"epidemic {_TOPK} exchange.density=0.2",
-    f"epidemic {_TOPK} exchange.density=0.1",
-    f"epidemic {_TOPK} exchange.density=0.05",
-    f"epidemic {_TOPK} exchange.density=0.02",
-    f"epidemic {_TOPK} exchange.density=0.05 exchange.coding=int4",
-    # adapter
-    f"epidemic {_TOPK} exchange.density=0.1 adapter.rank=4",
-    f"epidemic {_TOPK} exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
-    f"epidemic {_TOPK} exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
+    "epidemic exchange.selection=dense",
+    "epidemic exchange.density=0.1",
+    "epidemic",
+    "epidemic exchange.density=0.02",
+    "epidemic exchange.coding=int4",
+    "epidemic topology.name=ring",
+    # adapters
+    "epidemic exchange.density=0.1 adapter.rank=4",
+    "epidemic exchange.density=0.2 adapter.rank=2",
+    "epidemic exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
+    "epidemic exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
 )
 """Rule x density x bits x adapter on the default job; every point trains as many steps on as many samples."""
 

@@ -124,7 +124,9 @@ class ExchangeOptions:
     block: int = option(1024, "entries that share one scale (int8 and below)", low=1)
     robust: str = option("none", "what limits hostile updates: none, clip, median, trimmed")
     clip: float = option(
-        1.0, "received norms are clipped to this multiple of one's own (robust: clip)", above=0
+        1.0,
+        "norms are clipped to this multiple of one's own, or of the round's median (robust: clip)",
+        above=0,
     )
     trim: float = option(
         0.25, "share of the updates dropped at each end (robust: trimmed)", above=0, high=0.5
@@ -138,7 +140,7 @@ class ExchangeOptions:
     )
     gamma: float = option(0.5, "consensus step size (choco)", above=0, high=1)
     combine: str = option(
-        "senders", "how updates are summed: over senders, agents; median, trimmed (epidemic)"
+        "agents", "how updates are averaged: over all agents, or those who sent an entry: senders (epidemic)"
     )
     eta: float = option(1.0, "outer step size (epidemic)", above=0, high=100)
     keep: bool = option(False, "start rounds from the shared state plus one's own unsent residual (epidemic)")
@@ -151,6 +153,13 @@ class ExchangeOptions:
     )
     step: float = option(0.7, "outer learning rate (noloco)", above=0)
     pull: float = option(0.9, "pull towards the partner (noloco)", low=0)
+
+
+@dataclass
+class AdversaryOptions:
+    agents: list[int] = option([], "numbers of the agents that send harmful updates")
+    attack: str = option("none", "what they send: none, sign_flip, scale, random, collude")
+    strength: float = option(100.0, "length of it, in honest lengths (scale, random, collude)", above=0)
 
 
 @dataclass
@@ -185,6 +194,7 @@ class Recipe:
     tasks: TaskOptions = field(default_factory=TaskOptions)
     topology: TopologyOptions = field(default_factory=TopologyOptions)
     exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
+    adversary: AdversaryOptions = field(default_factory=AdversaryOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
 

@@ -9,6 +9,7 @@ from symphony_fl.exchange.rules.delta import Delta
 from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.exchange.rules.noloco import NoLoCo
 from symphony_fl.exchange.rules.robust import Clipped, Middle
+from symphony_fl.exchange.rules.robust_pool import build_pool
 
 RULES: dict[str, type] = {
     "average": Average,
@@ -20,7 +21,7 @@ RULES: dict[str, type] = {
 """Every exchange rule by its short name."""
 
 ROBUST = ("none", "clip", "median", "trimmed")
-"""What limits received updates: see `robust.py`, and `pool.py` for epidemic."""
+"""What limits received updates: see `robust.py`, and `robust_pool.py` for epidemic."""
 
 
 def build_rule(
@@ -33,7 +34,7 @@ def build_rule(
     scaling: str = "mixing",
     momentum: float = 0.0,
     gamma: float = 0.5,
-    combine: str = "senders",
+    combine: str = "agents",
     eta: float = 1.0,
     keep: bool = False,
     window: int = 32,
@@ -62,10 +63,10 @@ def build_rule(
     if robust not in ROBUST:
         raise MergeError(f"robust={robust!r}: must be one of {', '.join(ROBUST)}")
     if name == "epidemic":
-        if robust == "clip":
-            raise MergeError("robust='clip': epidemic has median and trimmed, which all agents compute alike")
-        chosen = combine if robust == "none" else robust
-        return Epidemic(size, number, agents, chosen, eta, keep, window, hops, trim)
+        if combine not in ("agents", "senders"):
+            raise MergeError(f"combine={combine!r}: must be agents or senders")
+        pool = build_pool(combine if robust == "none" else robust, size, agents, trim, clip)
+        return Epidemic(size, number, pool, eta, keep, window, hops)
     rule: Rule
     if name == "average":
         rule = Average(size, alpha)

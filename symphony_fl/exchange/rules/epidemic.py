@@ -24,7 +24,7 @@ import numpy as np
 
 from symphony_fl.exchange.ledger import UNIT, Feedback, from_grid, to_grid
 from symphony_fl.exchange.merge import MergeError, Offer, Received
-from symphony_fl.exchange.rules.pool import build_pool
+from symphony_fl.exchange.rules.pool import Pool
 from symphony_fl.exchange.seen import Seen
 
 _POOL = "pool/"
@@ -36,13 +36,11 @@ class Epidemic:
     Args:
         size: P.
         number: the agent's own number; its updates count like everybody's.
-        agents: N.
-        combine: senders, agents, median or trimmed (`pool.build_pool`).
+        pool: how updates become one change (`pool.py`, `robust_pool.py`), fresh.
         eta: outer step size, above 0; 1 takes the pool as it is.
         keep: start rounds from S + residual rather than from S.
         window: rounds for which an update may be late.
         hops: rounds for which an update is passed on; at least the graph's diameter, at most the window.
-        trim: share of the agents dropped at each end (trimmed only).
 
     State:
         anchor: float32 [P], theta_0. start: float32 [P], what the round started from. begun: uint8 [1].
@@ -56,13 +54,11 @@ class Epidemic:
         self,
         size: int,
         number: int,
-        agents: int,
-        combine: str = "senders",
+        pool: Pool,
         eta: float = 1.0,
         keep: bool = False,
         window: int = 32,
         hops: int = 32,
-        trim: float = 0.25,
     ) -> None:
         if not 0.0 < eta < float("inf"):
             raise MergeError(f"eta={eta}: must be above 0")
@@ -73,7 +69,7 @@ class Epidemic:
         self.keep = keep
         self.hops = hops
         self.seen = Seen(window)
-        self._pool = build_pool(combine, size, agents, trim)
+        self._pool = pool
         self._feedback = Feedback(size)
         self._anchor = np.zeros(size, dtype=np.float32)
         self._start = np.zeros(size, dtype=np.float32)

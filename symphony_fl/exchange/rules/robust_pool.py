@@ -1,0 +1,192 @@
+"""Pools for `epidemic` that no hostile minority can pull far (what a pool is: `pool.py`).
+
+- clip: as agents, once every update longer than `clip` times the round's lower median length is cut to that, so that
+  one sender cannot outweigh the others (norm clipping, Sun et al. 2019, "Can You Really Backdoor Federated Learning?";
+  the median as in ClippedGossip's adaptive radius, see `robust.py`). Agents need not move the same entries.
+- median, trimmed: per round and entry over the agents heard from, an entry not sent counting as 0; one hostile
+  agent in four cannot move the median far. Hidden minorities lose too: what only one agent moved is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from symphony_fl.exchange.merge import MergeError
+from symphony_fl.exchange.rules.pool import MeanOfAgents, MeanOfSenders, Pool, stacked
+
+
+@dataclass
+class _Update:
+    """One update of an open round and its length."""
+
+    indices: np.ndarray
+    units: np.ndarray
+    length: float
+
+
+class Clip:
+    """The mean over all agents of updates that are at most `factor` times as long as the round's lower median one.
+
+    Args:
+        size: P.
+        agents: N.
+        factor: above 0.
+    """
+
+    def __init__(self, size: int, agents: int, factor: float) -> None:
+        if not 0.0 < factor < float("inf"):
+            raise MergeError(f"clip={factor}: must be above 0")
+        self.size = size
+        self.agents = agents
+        self.factor = factor
+        self.total = np.zeros(size, dtype=np.int64)
+        self.open: dict[int, list[_Update]] = {}
+
+    def add(self, round: int, indices: np.ndarray, units: np.ndarray) -> None:
+        updates = self.open.setdefault(round, [])
+        updates.append(_Update(indices, units, _length(units)))
+        if len(updates) == self.agents:
+            self._sum(self.open.pop(round), self.total)
+
+    def close(self, before: int) -> None:
+        for round in [round for round in self.open if round < before]:
+            self._sum(self.open.pop(round), self.total)
+
+    def view(self) -> np.ndarray:
+        whole = self.total.copy()
+        for updates in self.open.values():
+            self._sum(updates, whole)
+        return whole.astype(np.float64) / self.agents
+
+    def _sum(self, updates: list[_Update], total: np.ndarray) -> None:
+        """Add a round's updates, the long ones cut. Alike everywhere: lengths are sums of whole numbers, and square
+        roots, quotients and products are rounded as IEEE 754 says."""
+        lengths = sorted(update.length for update in updates)
+        most = self.factor * lengths[(len(lengths) - 1) // 2]
+        for update in updates:
+            if update.length <= most:
+                total[update.indices] += update.units
+            else:
+                total[update.indices] += np.rint(update.units * (most / update.length)).astype(np.int64)
+
+    def state(self) -> dict[str, np.ndarray]:
+        rounds = sorted(self.open)
+        updates = [update for number in rounds for update in self.open[number]]
+        sizes = [(n, update.indices.size) for n in rounds for update in self.open[n]]
+        empty = np.zeros(0, dtype=np.int64)
+        return {
+            "total": self.total,
+            "open_sizes": np.array(sizes, dtype=np.int64).reshape(-1, 2),
+            "open_indices": np.concatenate([empty, *(update.indices for update in updates)]),
+            "open_units": np.concatenate([empty, *(update.units for update in updates)]),
+        }
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self.total = np.array(state["total"])
+        self.open, start = {}, 0
+        for round, count in state["open_sizes"]:
+            part = slice(start, start + int(count))
+            indices, units = np.array(state["open_indices"][part]), np.array(state["open_units"][part])
+            self.open.setdefault(int(round), []).append(_Update(indices, units, _length(units)))
+            start += int(count)
+
+
+def _length(units: np.ndarray) -> float:
+    """The Euclidean length, alike on every machine: the 19 leading bits of the largest entry and what others have in
+    their places are squared and summed as whole numbers (2^24 squares fit 63 bits), whatever the order of sums."""
+    magnitudes = np.abs(units)
+    shift = max(0, int(magnitudes.max(initial=0)).bit_length() - 19)
+    coarse = magnitudes >> shift
+    return math.sqrt(int(np.sum(coarse * coarse))) * 2.0**shift
+
+
+@dataclass
+class _Rows:
+    """The updates of one open round, each int64 [P]."""
+
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+class Robust:
+    """Per round and entry the median, or the mean without the lowest and highest `trim` of the agents.
+
+    Args:
+        size: P.
+        agents: N.
+        trim: share of the agents dropped at each end, at least one; None for the median.
+    """
+
+    def __init__(self, size: int, agents: int, trim: float | None) -> None:
+        if trim is not None and not 0.0 < trim < 0.5:
+            raise MergeError(f"trim={trim}: must be above 0 and below 0.5")
+        self.size = size
+        self.agents = agents
+        self.trim = trim
+        self.total = np.zeros(size, dtype=np.int64)
+        self.open: dict[int, _Rows] = {}
+
+    def add(self, round: int, indices: np.ndarray, units: np.ndarray) -> None:
+        row = np.zeros(self.size, dtype=np.int64)
+        row[indices] = units
+        entry = self.open.setdefault(round, _Rows())
+        entry.rows.append(row)
+        if len(entry.rows) == self.agents:
+            self.total += self._middle(self.open.pop(round).rows)
+
+    def close(self, before: int) -> None:
+        for round in [round for round in self.open if round < before]:
+            self.total += self._middle(self.open.pop(round).rows)
+
+    def view(self) -> np.ndarray:
+        whole = self.total.copy()
+        for entry in self.open.values():
+            whole += self._middle(entry.rows)
+        return whole.astype(np.float64)
+
+    def _middle(self, rows: list[np.ndarray]) -> np.ndarray:
+        """The middle of [n, P], int64 [P]; depends on the set of rows, not on their order."""
+        ordered = np.sort(np.stack(rows), axis=0)
+        count = len(rows)
+        cut = (count - 1) // 2 if self.trim is None else max(1, int(self.trim * count))
+        if 2 * cut >= count:
+            cut = (count - 1) // 2
+        kept = ordered[cut : count - cut]
+        middle: np.ndarray = kept.sum(axis=0) // kept.shape[0]
+        return middle
+
+    def state(self) -> dict[str, np.ndarray]:
+        rounds = sorted(self.open)
+        return {
+            "total": self.total,
+            "open_rounds": np.array([(n, len(self.open[n].rows)) for n in rounds], dtype=np.int64).reshape(
+                -1, 2
+            ),
+            "open_rows": stacked(
+                [row for n in rounds for row in self.open[n].rows], self.size, np.dtype(np.int64)
+            ),
+        }
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self.total = np.array(state["total"])
+        self.open, place = {}, 0
+        for round, count in state["open_rounds"]:
+            rows = [np.array(row) for row in state["open_rows"][place : place + count]]
+            self.open[int(round)] = _Rows(rows)
+            place += int(count)
+
+
+def build_pool(name: str, size: int, agents: int, trim: float = 0.25, clip: float = 1.0) -> Pool:
+    """The pool by its short name: agents, senders, clip, median or trimmed. Raises MergeError for another."""
+    if name == "agents":
+        return MeanOfAgents(size, agents)
+    if name == "senders":
+        return MeanOfSenders(size, agents)
+    if name == "clip":
+        return Clip(size, agents, clip)
+    if name in ("median", "trimmed"):
+        return Robust(size, agents, None if name == "median" else trim)
+    raise MergeError(f"combine={name!r}: must be one of agents, senders, clip, median, trimmed")
