@@ -13,6 +13,7 @@ work offline, through the same reading code, and are far too few to compare with
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable
@@ -28,7 +29,7 @@ Check = Callable[[Any], bool]
 
 SHIPPED = Path(__file__).parent / "data"
 SHIPPED_SPLIT = "train"
-_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+_ENDINGS = frozenset({".jsonl", ".json", ".parquet"})
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -72,7 +73,7 @@ def _files(folder: Path, split: str) -> list[Path]:
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix in _READERS and names.fullmatch(file.stem) and file.is_file()
+        if file.suffix in _ENDINGS and names.fullmatch(file.stem) and file.is_file()
     )
     if not files:
         raise SkillError(f"folder {folder}: no {split}.jsonl, {split}.json or {split}.parquet in it")
@@ -84,23 +85,42 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 
 def _read_file(file: Path, format: Format) -> list[Row]:
+    """JSON is read here, not by ``datasets``: its reader loses line numbers and crashes on a line that says null."""
+    if file.suffix == ".parquet":
+        rows = _read_parquet(file)
+    else:
+        try:
+            rows = _parse(file.read_text("utf-8"), file.suffix == ".jsonl", str(file))
+        except UnicodeDecodeError as error:
+            raise SkillError(f"{file}: not UTF-8: {error}") from None
+    return _checked(rows, str(file), format)
+
+
+def _parse(text: str, lines: bool, where: str) -> list[Any]:
+    if not lines:
+        rows = _parse_value(text, where)
+        if not isinstance(rows, list):
+            raise SkillError(f"{where}: must be a list of rows, is {text.strip()[:40]!r}")
+        return rows
+    filled = [line for line in text.split("\n") if line.strip()]
+    return [_parse_value(line, f"{where}, row {number}") for number, line in enumerate(filled, start=1)]
+
+
+def _parse_value(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SkillError(f"{where}: not readable as JSON: {error}") from None
+
+
+def _read_parquet(file: Path) -> list[Row]:
     import datasets  # imports pyarrow and pandas
 
     with tempfile.TemporaryDirectory() as cache:  # a lasting cache would outlive edits of the file
         try:
-            table = datasets.load_dataset(
-                _READERS[file.suffix],
-                data_files=str(file),
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-            )
+            return list(datasets.Dataset.from_parquet(str(file), cache_dir=cache, keep_in_memory=True))
         except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
-            raise SkillError(
-                f"{file}: not readable as {file.suffix[1:]}: {error.__cause__ or error}"
-            ) from error
-        rows = table.to_list()
-    return _checked(rows, str(file), format)
+            raise SkillError(f"{file}: not readable as parquet: {error.__cause__ or error}") from error
 
 
 def _read_hub(name: str, split: str, format: Format) -> list[Row]:
@@ -113,10 +133,12 @@ def _read_hub(name: str, split: str, format: Format) -> list[Row]:
     return _checked(rows, f"hub dataset {name!r}, split {split!r}", format)
 
 
-def _checked(rows: list[Row], where: str, format: Format) -> list[Row]:
+def _checked(rows: list[Any], where: str, format: Format) -> list[Row]:
     if not rows:
         raise SkillError(f"{where}: no rows")
     for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise SkillError(f"{where}, row {number}: must be an object of fields, is {str(row)[:40]!r}")
         format.check(row, f"{where}, row {number}")
     return rows
 
