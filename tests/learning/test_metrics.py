@@ -86,6 +86,7 @@ def test_yes_and_no_are_right_or_wrong() -> None:
         ("the answer is 9", None),
         ("#### nine", None),
         ("### 9", None),
+        ("####" + " " * 100_000, None),  # and soon
     ],
 )
 def test_gsm8k_answer(text: str, number: str | None) -> None:

@@ -109,6 +109,7 @@ def test_a_proposal_is_answered_by_its_chain() -> None:
         ),
         ("A lives in B. " * 30 + "\nQ: What is the home town of A?", 1, "bad facts: 30 sentences"),
         (FACTS, 2, "missing line"),
+        (f"{FACTS}\nQ: What is {'the a of ' * 150}?", 2, "unreadable question"),  # and soon
     ],
 )
 def test_bad_proposals_are_refused(text: str, difficulty: int, reason: str) -> None:

@@ -81,6 +81,7 @@ def test_a_proposal_is_a_reading_task(skill) -> None:
         (GOOD.replace("A: 1850", "A: the mill"), 1, "given answer"),
         (GOOD.replace("?", "."), 1, "bad question"),
         (GOOD.replace("Q: ", "Question: "), 1, "missing line: expected 'Q'"),
+        (f"{'word ' * 300}\nQ: When was it done?\nA: word", 1, "short passage: 0 sentences"),
         (PASSAGE, 1, "missing line: 1 lines, expected Passage, Q, A"),
     ],
 )

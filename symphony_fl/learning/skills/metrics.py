@@ -20,7 +20,7 @@ from collections.abc import Sequence
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The published pattern asks for exactly one space; models leave it out or write a dollar sign.
-_GSM8K = re.compile(r"####\s*\$?\s*(-?[0-9][0-9.,]*)")
+_GSM8K = re.compile(r"####\s*(?:\$\s*)?(-?[0-9][0-9.,]*)")
 _UNGRADED = frozenset({"yes", "no", "noanswer"})
 
 LONGEST_EXPRESSION = 100  # characters

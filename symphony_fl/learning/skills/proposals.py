@@ -19,7 +19,7 @@ from symphony_fl.learning.skills.metrics import normalise_answer
 LONGEST = 2000  # characters of a whole proposal
 SENTENCES_PER_LEVEL = 3
 _MOST_ANSWER_WORDS = 8
-_SENTENCE = re.compile(r"[^.!?]*\w[^.!?]*[.!?]")
+_STOP = re.compile(r"[.!?]")
 
 
 class Proposals(Protocol):
@@ -88,7 +88,7 @@ class ReadingProposals:
     def parse(self, text: str, difficulty: int) -> tuple[str, str]:
         passage, question, answer = read_fields(text, ("Passage", "Q", "A"))
         check_question(question)
-        sentences = len(_SENTENCE.findall(passage))
+        sentences = sum(bool(part.strip()) for part in _STOP.split(passage)[:-1])
         if sentences < SENTENCES_PER_LEVEL * difficulty:
             raise ProposalError(
                 f"short passage: {sentences} sentences, difficulty {difficulty} needs "

@@ -159,14 +159,15 @@ def read_question(question: str) -> tuple[list[Relation], str]:
     Raises:
         ProposalError: it could not.
     """
-    found = re.fullmatch(rf"(?:Who|What) is ((?:the [a-z ]{{1,20}}? of )+){_NAME}\?", question)
-    if not found:
+    found = re.fullmatch(r"(?:Who|What) is (.+)\?", question)
+    *path, start = found[1].split(" of ") if found else [""]
+    if not path or not all(part.startswith("the ") for part in path) or not re.fullmatch(_NAME, start):
         raise ProposalError(f"unreadable question: {question[:60]!r} is not 'What is the X of the Y of Z?'")
-    names = re.findall(r"the ([a-z ]+?) of ", found[1])
+    names = [part.removeprefix("the ") for part in path]
     unknown = [name for name in names if name not in _BY_NAME]
     if unknown:
         raise ProposalError(f"unknown relation: {unknown[0]!r} is none of: {', '.join(_BY_NAME)}")
-    return [_BY_NAME[name] for name in reversed(names)], found[2]
+    return [_BY_NAME[name] for name in reversed(names)], start
 
 
 def resolve(facts: Sequence[Fact], chain: Sequence[Relation], start: str) -> str:
