@@ -3,6 +3,12 @@
     base.py         Task, the Skill protocol
     symbolic.py     ten skills on short strings and small numbers, for the embedded model
     arithmetic.py   few-shot arithmetic and word problems, for pretrained models
+    gsm.py          grade-school mathematics: gsm8k (rows), gsm_symbolic (generated)
+    multihop.py     several facts per answer: hotpotqa (rows), multihop (generated)
+    openqa.py       short answers: nq (rows), openqa (generated passages)
+
+The last three stand on: questions.py (forms, the skill's class), proposals.py (tasks that a model writes), rows.py and
+loaders.py (datasets), world.py (made-up facts), expressions.py, metrics.py.
 
 A new family is a file with a tuple of skills, listed in ``_FAMILIES``.
 """
@@ -12,10 +18,13 @@ from __future__ import annotations
 import difflib
 
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
-from symphony_fl.learning.skills.base import Skill, SkillError, Task
+from symphony_fl.learning.skills.base import ProposalError, Skill, SkillError, Task
+from symphony_fl.learning.skills.gsm import GSM
+from symphony_fl.learning.skills.multihop import MULTIHOP
+from symphony_fl.learning.skills.openqa import OPENQA
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 
-_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC)
+_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC, GSM, MULTIHOP, OPENQA)
 
 SKILLS: dict[str, Skill] = {skill.name: skill for family in _FAMILIES for skill in family}
 
@@ -33,4 +42,4 @@ def get_skill(name: str) -> Skill:
     raise SkillError(f"unknown skill {name!r}{hint} (known: {', '.join(SKILLS)})")
 
 
-__all__ = ["SKILLS", "Skill", "SkillError", "Task", "get_skill"]
+__all__ = ["SKILLS", "ProposalError", "Skill", "SkillError", "Task", "get_skill"]

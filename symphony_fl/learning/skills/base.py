@@ -12,6 +12,10 @@ class SkillError(ValueError):
     """A skill was asked for something it does not have (an unknown name, a difficulty out of range)."""
 
 
+class ProposalError(SkillError):
+    """A proposed task that is not one; the message begins with a short reason."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One question with a checkable answer.
