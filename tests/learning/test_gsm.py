@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from fractions import Fraction
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ def test_every_step_of_the_shipped_solutions_is_right() -> None:
         assert row["answer"].endswith(f"\n#### {steps[-1][2]}")
 
 
+@pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="pip install '.[gsm]'")
 @settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_generated_problems(seed: int) -> None:
@@ -43,6 +46,12 @@ def test_generated_problems(seed: int) -> None:
         assert re.fullmatch(r"-?\d+", task.answer) and task.difficulty == level
         assert "Give the result" not in task.prompt and task.prompt.endswith("\nA:")
         assert GENERATED.verify(task, f" so it is\n#### {task.answer}\n\nQ: more\n#### 1") == 1.0
+
+
+def test_without_reasoning_gym_the_skill_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(SkillError, match=r"pip install '.\[gsm\]'"):
+        GENERATED.generate(np.random.default_rng(0), 1)
 
 
 @pytest.mark.parametrize(

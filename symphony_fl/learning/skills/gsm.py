@@ -75,7 +75,12 @@ def read_gsm8k(row: Row) -> tuple[str, str, int]:
 
 def draw_symbolic(rng: np.random.Generator, difficulty: int) -> tuple[str, str]:
     """One problem of GSM-Symbolic whose solution has the right number of steps (its equations are counted)."""
-    from reasoning_gym import create_dataset  # imports sympy and more, two seconds
+    try:
+        from reasoning_gym import create_dataset  # imports sympy and more, two seconds
+    except ImportError as error:
+        raise SkillError(
+            f"skill 'gsm_symbolic': needs reasoning-gym: pip install '.[gsm]' ({error})"
+        ) from None
 
     for _ in range(_DRAWS):
         item = create_dataset("gsm_symbolic", seed=int(rng.integers(2**31)), size=1)[0]
