@@ -33,8 +33,8 @@ from symphony_fl.learning.tasks import TaskSampler, held_out
 from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
-    from symphony_fl.learning.grpo import LearnReport
     from symphony_fl.learning.model import Policy
+    from symphony_fl.learning.report import LearnReport
 
 
 class Learner(Protocol):
@@ -141,14 +141,15 @@ def recipe_policy(recipe: Recipe) -> Policy:
 
 def recipe_learner(recipe: Recipe, policy: Policy, agent: int) -> Learner:
     """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs."""
+    from symphony_fl.learning.grpo_settings import GRPOSettings
+
     options = recipe.learner
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
-    return _learner_class(options.name)(
-        policy,
-        TaskSampler(agent_skills(recipe, agent), seed),
+    settings = GRPOSettings(
         prompts=options.prompts,
         samples=options.samples,
         learning_rate=options.learning_rate,
+        max_new_tokens=options.max_new_tokens,
         betas=(options.beta1, options.beta2),
         weight_decay=options.weight_decay,
         clip_low=options.clip_low,
@@ -157,11 +158,11 @@ def recipe_learner(recipe: Recipe, policy: Policy, agent: int) -> Learner:
         normalization=options.normalization,
         scale_rewards=options.scale_rewards,
         max_grad_norm=options.max_grad_norm,
-        max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         inner_epochs=options.inner_epochs,
-        seed=seed,
     )
+    sampler = TaskSampler(agent_skills(recipe, agent), seed)
+    return _learner_class(options.name)(policy, sampler, settings, seed)
 
 
 def _learner_class(name: str) -> Callable[..., Learner]:

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from symphony_fl.learning.grpo import GRPO
+from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import get_policy
 from symphony_fl.learning.report import PHASES, LearnReport
 from symphony_fl.learning.skills import get_skill
@@ -65,20 +66,13 @@ def run(
     try:
         policy = get_policy(model, "none", "float32", "cpu", "lora", 8, 16.0, "all-linear")
         start = policy.initial(seed)
+        settings = GRPOSettings(prompts, samples, learning_rate=3e-3, max_new_tokens=longest)
         learners: dict[str, _Learner] = {}
         build_seconds = {}
         for name, learner in (("grpo", GRPO), ("trl", TRLGRPO)):
             policy.set(start)
             began = time.perf_counter()
-            learners[name] = learner(
-                policy,
-                TaskSampler(names, seed),
-                prompts=prompts,
-                samples=samples,
-                learning_rate=3e-3,
-                max_new_tokens=longest,
-                seed=seed,
-            )
+            learners[name] = learner(policy, TaskSampler(names, seed), settings, seed)
             build_seconds[name] = time.perf_counter() - began
         measured = _take_turns(learners, lambda: policy.set(start), rounds, steps)
     finally:

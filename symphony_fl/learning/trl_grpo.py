@@ -29,7 +29,8 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from symphony_fl.learning.adapters import share_weights
-from symphony_fl.learning.grpo_loss import NORMALIZATIONS, SCALES, group_advantages
+from symphony_fl.learning.grpo_loss import group_advantages
+from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Policy
 from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import LearnReport, Meter
@@ -53,78 +54,57 @@ _ALWAYS: dict[str, Any] = {
     "disable_tqdm": True,
 }
 
+_ROWS_PER_PASS = 256  # TRL gains by longer passes than our loop, which shares the prompts within one
+
 _STREAM = 0x54  # separates this learner's random stream from others drawn from the same seed
 
 
 class TRLGRPO:
-    """Trains the adapter that is in ``policy``, in place, on the sampler's tasks. Arguments as of `grpo.GRPO`.
+    """Trains the adapter that is in ``policy``, in place, on the sampler's tasks; as `grpo.GRPO`.
 
     The old policy of the ratio is the one that sampled; TRL leaves the ratio out (it is 1) unless
-    ``inner_epochs`` is above 1. ``rows_per_pass`` bounds the rows of one forward and backward pass.
-
-    Raises:
-        ValueError: a count below 1, fewer than 2 samples per prompt, an unknown name.
+    ``inner_epochs`` is above 1.
     """
 
-    def __init__(
-        self,
-        policy: Policy,
-        sampler: TaskSampler,
-        *,
-        prompts: int,
-        samples: int,
-        learning_rate: float,
-        max_new_tokens: int,
-        seed: int,
-        betas: tuple[float, float] = (0.9, 0.95),
-        weight_decay: float = 0.0,
-        clip_low: float = 0.2,
-        clip_high: float = 0.28,
-        kl: float = 0.0,
-        normalization: str = "dr_grpo",
-        scale_rewards: str = "none",
-        max_grad_norm: float = 1.0,
-        temperature: float = 1.0,
-        inner_epochs: int = 1,
-        rows_per_pass: int = 256,
-    ) -> None:
-        _check(prompts, samples, max_new_tokens, inner_epochs, rows_per_pass, normalization, scale_rewards)
+    def __init__(self, policy: Policy, sampler: TaskSampler, settings: GRPOSettings, seed: int) -> None:
         self.policy = policy
         self.sampler = sampler
-        self.prompts = prompts
-        self.samples = samples
+        self.settings = settings
         self.seed = seed
-        self.scale_rewards = scale_rewards
-        self.inner_epochs = inner_epochs
         self.optimizer = torch.optim.AdamW(
-            policy.parameters(), lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
+            policy.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._tasks: list[Task] = []
         self._meter = Meter()
         self._folder = tempfile.TemporaryDirectory(
             prefix="symphony-trl-"
         )  # TRL insists on one; nothing is kept
-        rows = _rows_per_pass(prompts * samples, rows_per_pass)
-        settings = GRPOConfig(
+        batch = settings.prompts * settings.samples
+        rows = _rows_per_pass(batch, max(settings.rows_per_pass, _ROWS_PER_PASS))
+        arguments = GRPOConfig(
             **_ALWAYS,
             output_dir=self._folder.name,
             per_device_train_batch_size=rows,
-            gradient_accumulation_steps=prompts * samples // rows,
-            num_generations=samples,
-            max_completion_length=max_new_tokens,
-            temperature=temperature,
-            loss_type=LOSS_TYPES[normalization],
-            scale_rewards=scale_rewards,
-            epsilon=clip_low,
-            epsilon_high=clip_high,
-            num_iterations=inner_epochs,
-            max_grad_norm=max_grad_norm,
-            learning_rate=learning_rate,
+            gradient_accumulation_steps=batch // rows,
+            num_generations=settings.samples,
+            max_completion_length=settings.max_new_tokens,
+            temperature=settings.temperature,
+            loss_type=LOSS_TYPES[settings.normalization],
+            scale_rewards=settings.scale_rewards,
+            epsilon=settings.clip_low,
+            epsilon_high=settings.clip_high,
+            num_iterations=settings.inner_epochs,
+            max_grad_norm=settings.max_grad_norm,
+            learning_rate=settings.learning_rate,
             seed=seed,
             use_cpu=policy.parameters()[0].device.type == "cpu",
         )
-        self.trainer = self._build(settings)
-        self.trainer.beta = kl
+        self.trainer = self._build(arguments)
+        self.trainer.beta = settings.kl
 
     def improve(self, round: int, steps: int) -> LearnReport:
         """``steps`` steps of eq. 7. Deterministic in (adapter, optimizer state, seed, round, steps).
@@ -134,13 +114,13 @@ class TRLGRPO:
         """
         self._meter = Meter()
         if steps > 0:
-            batches = [self.sampler.sample(self.prompts, round, step) for step in range(steps)]
+            batches = [self.sampler.sample(self.settings.prompts, round, step) for step in range(steps)]
             self._tasks = [task for batch in batches for task in batch]
             columns = {"prompt": [task.prompt for task in self._tasks], "task": list(range(len(self._tasks)))}
             chance = np.random.SeedSequence([self.seed, _STREAM, round]).generate_state(1)
             start = time.perf_counter()
             with _global_chance(int(chance[0])):
-                self.trainer.run(Dataset.from_dict(columns), steps * self.inner_epochs, self._meter)
+                self.trainer.run(Dataset.from_dict(columns), steps * self.settings.inner_epochs, self._meter)
             self._record(time.perf_counter() - start)
         return self._meter.report(steps)
 
@@ -152,13 +132,13 @@ class TRLGRPO:
         """Take back what `state` or `grpo.GRPO.state` gave. Raises ValueError when it does not fit."""
         load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
 
-    def _build(self, settings: GRPOConfig) -> _Trainer:
+    def _build(self, arguments: GRPOConfig) -> _Trainer:
         parameters = self.policy.parameters()
         with _global_chance(self.seed), _kept(parameters):
             trainer = _Trainer(
                 model=share_weights(self.policy.model),
                 reward_funcs=[self._reward],
-                args=settings,
+                args=arguments,
                 train_dataset=Dataset.from_dict({"prompt": [""], "task": [0]}),
                 processing_class=self.policy.base.tokenizer,
                 optimizers=(self.optimizer, None),
@@ -180,9 +160,9 @@ class TRLGRPO:
             get_skill(self._tasks[index].skill).verify(self._tasks[index], text)
             for index, text in zip(task, completions, strict=True)
         ]
-        rewards_NG = torch.tensor(rewards, dtype=torch.float32).reshape(-1, self.samples)
-        skills = [self._tasks[index].skill for index in task[:: self.samples]]
-        advantages_NG = group_advantages(rewards_NG, self.scale_rewards)
+        rewards_NG = torch.tensor(rewards, dtype=torch.float32).reshape(-1, self.settings.samples)
+        skills = [self._tasks[index].skill for index in task[:: self.settings.samples]]
+        advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
         self._meter.sampled(skills, rewards_NG, advantages_NG, sum(len(ids) for ids in completion_ids))
         return rewards
 
@@ -191,7 +171,7 @@ class TRLGRPO:
         logged = [entry for entry in self.trainer.state.log_history if "loss" in entry]
         for entry in logged:
             self._meter.add("grad_norm", float(entry["grad_norm"]))
-        for entry in logged[:: self.inner_epochs]:
+        for entry in logged[:: self.settings.inner_epochs]:
             self._meter.add("loss", float(entry["loss"]))
             self._meter.add("kl", float(entry.get("kl", 0.0)))
         known = sum(self._meter.seconds.values())
@@ -273,24 +253,3 @@ def _kept(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
 def _rows_per_pass(rows: int, most: int) -> int:
     """The largest divisor of ``rows`` that is at most ``most``: TRL's passes are all of one size."""
     return max(part for part in range(1, min(rows, most) + 1) if rows % part == 0)
-
-
-def _check(
-    prompts: int,
-    samples: int,
-    max_new_tokens: int,
-    inner_epochs: int,
-    rows_per_pass: int,
-    normalization: str,
-    scale_rewards: str,
-) -> None:
-    counts = {"prompts": prompts, "max_new_tokens": max_new_tokens, "inner_epochs": inner_epochs}
-    for name, value in {**counts, "rows_per_pass": rows_per_pass}.items():
-        if value < 1:
-            raise ValueError(f"{name} {value}: must be at least 1")
-    if samples < 2:
-        raise ValueError(f"samples {samples}: must be at least 2")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization {normalization!r}: one of {', '.join(NORMALIZATIONS)}")
-    if scale_rewards not in SCALES:
-        raise ValueError(f"scale_rewards {scale_rewards!r}: one of {', '.join(SCALES)}")

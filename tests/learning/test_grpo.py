@@ -8,10 +8,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from plain_logprobs import completion_logprobs
 
-from symphony_fl.learning.grpo import GRPO, group_advantages, grpo_loss, k3
+from symphony_fl.learning.grpo import GRPO
+from symphony_fl.learning.grpo_loss import group_advantages, grpo_loss, k3
+from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Base, Policy
-from symphony_fl.learning.sampling import completion_logprobs, generate
+from symphony_fl.learning.sampling import generate
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.tasks import TaskSampler
 from symphony_fl.learning.tiny import initial_model, tiny_tokenizer
@@ -58,7 +61,7 @@ def _policy(base: Base, kind: str = "lora", dropout: float = 0.0) -> Policy:
 
 def _learner(policy: Policy, *, skill: str = "vowel", seed: int = 3, **options: object) -> GRPO:
     settings: dict = {"prompts": 4, "samples": 8, "learning_rate": 1e-2, "max_new_tokens": 6, **options}
-    return GRPO(policy, TaskSampler([skill], seed), seed=seed, **settings)
+    return GRPO(policy, TaskSampler([skill], seed), GRPOSettings(**settings), seed)
 
 
 def test_rewards_rise(base: Base) -> None:
@@ -245,9 +248,9 @@ def test_kl_holds_the_policy_back(base: Base) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 1}, "2 samples"),
-        ({"prompts": 0}, "at least 1 prompt"),
-        ({"temperature": 0.0}, "temperature above 0"),
+        ({"samples": 1}, "samples 1: must be at least 2"),
+        ({"prompts": 0}, "prompts 0: must be at least 1"),
+        ({"temperature": 0.0}, "temperature 0.0: must be above 0"),
         ({"normalization": "none"}, "normalization 'none': one of"),
         ({"scale_rewards": "batch"}, "scale_rewards 'batch': one of"),
     ],

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from symphony_fl.learning.grpo import group_advantages, grpo_loss, k3
+from symphony_fl.learning.grpo_loss import group_advantages, grpo_loss, k3
 
 LN2 = math.log(2.0)
 

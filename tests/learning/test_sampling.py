@@ -7,10 +7,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from plain_logprobs import completion_logprobs
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from symphony_fl.learning import sampling
-from symphony_fl.learning.sampling import Rollout, accuracy, completion_logprobs, generate
+from symphony_fl.learning.sampling import Rollout, accuracy, generate
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 from symphony_fl.learning.tasks import held_out

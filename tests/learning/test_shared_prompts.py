@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_logprobs import completion_logprobs as one_row_each
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from symphony_fl.learning.sampling import completion_logprobs as one_row_each
 from symphony_fl.learning.shared_prompts import completion_logprobs
 
 VOCABULARY = 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import plain_logprobs
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -12,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from symphony_fl.learning import sampling, shared_prompts
 from symphony_fl.learning.grpo import GRPO
 from symphony_fl.learning.grpo_loss import NORMALIZATIONS, grpo_loss
+from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Base, Policy, load_base
 from symphony_fl.learning.tasks import TaskSampler
 from symphony_fl.learning.trl_grpo import TRLGRPO
@@ -33,9 +35,9 @@ def _policy(base: Base, kind: str = "lora", shift: float = 0.0) -> Policy:
     return policy
 
 
-def _learner(policy: Policy, **settings: object) -> TRLGRPO:
-    arguments: dict[str, object] = dict(prompts=4, samples=4, learning_rate=1e-3, max_new_tokens=10, seed=3)
-    return TRLGRPO(policy, TaskSampler(SKILLS, 0), **(arguments | settings))  # type: ignore[arg-type]
+def _learner(policy: Policy, seed: int = 3, **settings: object) -> TRLGRPO:
+    arguments: dict[str, object] = dict(prompts=4, samples=4, learning_rate=1e-3, max_new_tokens=10)
+    return TRLGRPO(policy, TaskSampler(SKILLS, 0), GRPOSettings(**(arguments | settings)), seed)  # type: ignore[arg-type]
 
 
 def _gradient(policy: Policy) -> np.ndarray:
@@ -60,7 +62,7 @@ def test_our_loss_and_gradient_are_trls(base: Base, normalization: str, kl: floa
     old = rollout.logprobs + 0.3 * torch.randn(rollout.logprobs.shape, generator=generator)
     advantages = torch.randn(len(prompts), generator=generator)
     with torch.no_grad():
-        reference = sampling.completion_logprobs(base.model, *rows)
+        reference = plain_logprobs.completion_logprobs(base.model, *rows)
 
     trainer = learner.trainer
     trainer.model.train()
@@ -72,7 +74,7 @@ def test_our_loss_and_gradient_are_trls(base: Base, normalization: str, kl: floa
     theirs.backward()
     their_gradient = _gradient(policy)
 
-    for method in (sampling.completion_logprobs, shared_prompts.completion_logprobs):
+    for method in (plain_logprobs.completion_logprobs, shared_prompts.completion_logprobs):
         ours = grpo_loss(
             method(policy.model, *rows), old, advantages, rows[3],
             kl=kl, ref_logprobs=reference, normalization=normalization, max_tokens=10,
@@ -186,9 +188,8 @@ def test_state_is_that_of_our_learner(base: Base) -> None:
     policy = _policy(base)
     learner = _learner(policy)
     learner.improve(0, 2)
-    ours = GRPO(
-        policy, TaskSampler(SKILLS, 0), prompts=4, samples=4, learning_rate=1e-3, max_new_tokens=10, seed=3
-    )
+    settings = GRPOSettings(prompts=4, samples=4, learning_rate=1e-3, max_new_tokens=10)
+    ours = GRPO(policy, TaskSampler(SKILLS, 0), settings, 3)
     ours.load_state(learner.state())
     for key, array in ours.state().items():
         assert np.array_equal(array, learner.state()[key])

@@ -1,0 +1,208 @@
+"""The step that GRPO takes once advantages are known: sample, and one clipped policy-gradient update of the adapter.
+
+Who decides what a completion is worth (`grpo.py`: its reward relative to its group; `selfplay.py`: proposals too) calls
+`sample`, scores the texts, and hands rollouts with advantages to `update`. Several rollouts can share one optimizer
+step, each with a weight: Adam would undo a weight that had a step of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from symphony_fl.learning.grpo_loss import grpo_loss, k3
+from symphony_fl.learning.grpo_settings import GRPOSettings
+from symphony_fl.learning.model import Policy
+from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
+from symphony_fl.learning.report import Meter
+from symphony_fl.learning.sampling import Rollout, generate
+from symphony_fl.learning.shared_prompts import completion_logprobs
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A rollout of B rows, ``samples`` to a group, with advantages float32 [B] and its weight in the step's loss."""
+
+    rollout: Rollout
+    advantages: torch.Tensor
+    samples: int
+    weight: float = 1.0
+
+
+class PolicyGradient:
+    """Samples from the adapter that is in ``policy`` and trains it, in place; the optimizer's state lasts."""
+
+    def __init__(self, policy: Policy, settings: GRPOSettings) -> None:
+        self.policy = policy
+        self.settings = settings
+        self.optimizer = torch.optim.AdamW(
+            policy.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The optimizer's state: ``exp_avg``, ``exp_avg_sq`` float32 [size] in layout order, ``step`` float32 []."""
+        return optimizer_arrays(self.optimizer, self.policy.parameters())
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave.
+
+        Raises:
+            ValueError: an array is missing or does not fit the adapter.
+        """
+        load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
+
+    def sample(self, prompts: Sequence[str], samples: int, seed: int) -> Rollout:
+        """``samples`` completions of every prompt, rows grouped by prompt."""
+        self.policy.model.eval()
+        return generate(
+            self.policy.model,
+            self.policy.base.tokenizer,
+            [prompt for prompt in prompts for _ in range(samples)],
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperature,
+            seed=seed,
+        )
+
+    def update(self, scored: Sequence[Scored], seed: int, meter: Meter) -> None:
+        """One optimizer step per inner epoch over all rollouts, in passes of ``rows_per_pass`` rows.
+
+        Nothing happens where no row has a gradient.
+        """
+        batches = [(self._batch(one), one.weight) for one in scored]
+        if not any(len(batch.advantages) for batch, _ in batches):
+            return
+        self.policy.model.train()
+        parameters = self.policy.parameters()
+        with _own_chance(seed, parameters[0].device):  # dropout of the adapter, if it has any
+            for epoch in range(self.settings.inner_epochs):
+                with meter.clock("backward"):
+                    self.optimizer.zero_grad()
+                    for batch, weight in batches:
+                        for part in batch.parts(self.settings.rows_per_pass):
+                            self._backward(part, weight, meter if epoch == 0 else None)
+                with meter.clock("optimizer"):
+                    norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+                    self.optimizer.step()
+                meter.add("grad_norm", float(norm))
+        meter.counts["loss"] += 1
+
+    def _batch(self, scored: Scored) -> _Batch:
+        """The rows that have a gradient: groups stay together, the longest first, so parts carry little padding."""
+        rollout, mask = scored.rollout, scored.rollout.completion_mask
+        advantages_B = scored.advantages.to(mask.device)
+        rows = (advantages_B != 0).nonzero().squeeze(1) if self.settings.kl == 0 else torch.arange(len(mask))
+        length_NG = (rollout.prompt_mask.sum(dim=1) + mask.sum(dim=1)).view(-1, scored.samples)
+        of_group_B = length_NG.amax(dim=1).repeat_interleave(scored.samples)
+        rows = rows[of_group_B[rows].argsort(descending=True, stable=True)]
+        return _Batch(
+            rollout.prompt_ids[rows],
+            rollout.prompt_mask[rows],
+            rollout.completion_ids[rows],
+            mask[rows],
+            rollout.logprobs[rows],
+            advantages_B[rows],
+            all_rows=len(mask),
+            all_tokens=int(mask.sum()),
+        )
+
+    def _backward(self, part: _Batch, weight: float, meter: Meter | None) -> None:
+        """Add this part's gradient of the whole batch's loss; rows left out count in its denominator."""
+        reference = None
+        if self.settings.kl > 0:
+            with torch.no_grad(), _adapter_off(self.policy.model):
+                reference = self._logprobs(part)
+        logprobs = self._logprobs(part)
+        tokens = int(part.completion_mask.sum())
+        by_tokens = self.settings.normalization == "token"
+        share = tokens / part.all_tokens if by_tokens else len(part.advantages) / part.all_rows
+        loss = (
+            weight
+            * share
+            * grpo_loss(
+                logprobs,
+                part.old_logprobs,
+                part.advantages,
+                part.completion_mask,
+                clip_low=self.settings.clip_low,
+                clip_high=self.settings.clip_high,
+                kl=self.settings.kl,
+                ref_logprobs=reference,
+                normalization=self.settings.normalization,
+                max_tokens=self.settings.max_new_tokens,
+            )
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        if meter is not None:
+            mask = part.completion_mask
+            meter.sums["loss"] += float(loss.detach())
+            meter.add("mismatch", float(((logprobs.detach() - part.old_logprobs) * mask).abs().sum()), tokens)
+            if reference is not None:
+                meter.add("kl", float((k3(logprobs.detach(), reference) * mask).sum()), tokens)
+
+    def _logprobs(self, part: _Batch) -> torch.Tensor:
+        return completion_logprobs(
+            self.policy.model,
+            part.prompt_ids,
+            part.prompt_mask,
+            part.completion_ids,
+            part.completion_mask,
+            temperature=self.settings.temperature,
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows to learn from; tensors as in `Rollout`. ``all_rows`` and ``all_tokens`` also count rows left out."""
+
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    completion_ids: torch.Tensor
+    completion_mask: torch.Tensor
+    old_logprobs: torch.Tensor
+    advantages: torch.Tensor
+    all_rows: int
+    all_tokens: int
+
+    def parts(self, rows: int) -> Iterator[_Batch]:
+        """The batch in pieces of at most ``rows`` rows, without columns that are padding in all of a piece."""
+        for start in range(0, len(self.advantages), rows):
+            part = slice(start, start + rows)
+            first = self.prompt_mask.shape[1] - int(self.prompt_mask[part].sum(dim=1).max())
+            last = int(self.completion_mask[part].sum(dim=1).max())
+            yield _Batch(
+                self.prompt_ids[part, first:],
+                self.prompt_mask[part, first:],
+                self.completion_ids[part, :last],
+                self.completion_mask[part, :last],
+                self.old_logprobs[part, :last],
+                self.advantages[part],
+                self.all_rows,
+                self.all_tokens,
+            )
+
+
+@contextmanager
+def _own_chance(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's global generators hold a state of our own inside, and theirs again afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _adapter_off(model: PeftModel) -> Iterator[None]:
+    """The base model alone. peft marks every factor as trained on the way out: frozen ones are frozen again."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    with model.disable_adapter():
+        yield
+    for parameter in frozen:
+        parameter.requires_grad_(False)
