@@ -36,7 +36,7 @@ from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.sampling import Rollout, generate
 from symphony_fl.learning.shared_prompts import completion_logprobs
 from symphony_fl.learning.skills import Task, get_skill
-from symphony_fl.learning.tasks import TaskSampler
+from symphony_fl.learning.tasks import Sampler
 
 __all__ = ["GRPO", "LearnReport", "group_advantages", "grpo_loss", "k3"]
 
@@ -55,7 +55,7 @@ class GRPO:
     def __init__(
         self,
         policy: Policy,
-        sampler: TaskSampler,
+        sampler: Sampler,
         *,
         prompts: int,
         samples: int,

@@ -34,7 +34,7 @@ from symphony_fl.learning.model import Policy
 from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.skills import Task, get_skill
-from symphony_fl.learning.tasks import TaskSampler
+from symphony_fl.learning.tasks import Sampler
 
 LOSS_TYPES = {"dr_grpo": "dr_grpo", "token": "dapo", "sequence": "grpo"}
 """Our names of the loss's normalization -> TRL's."""
@@ -69,7 +69,7 @@ class TRLGRPO:
     def __init__(
         self,
         policy: Policy,
-        sampler: TaskSampler,
+        sampler: Sampler,
         *,
         prompts: int,
         samples: int,
