@@ -123,7 +123,7 @@ def _profiles(scores_NS: np.ndarray) -> np.ndarray:
     _check(scores_NS)
     sums_N1 = scores_NS.sum(axis=1, keepdims=True)
     uniform_NS = np.full(scores_NS.shape, 1 / scores_NS.shape[1])
-    return np.divide(scores_NS, sums_N1, out=uniform_NS, where=sums_N1 > 0)
+    return np.asarray(np.divide(scores_NS, sums_N1, out=uniform_NS, where=sums_N1 > 0))
 
 
 def _entropy(profiles_NS: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ The tally is not touched by eviction: what an agent can do must not seem to chan
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +59,7 @@ class Memory:
         full disk, surface as ``sqlite3.DatabaseError``.
     """
 
-    def __init__(self, path: Path, *, capacity: int, window: int = 20, searched: int = 32) -> None:
+    def __init__(self, path: Path, *, capacity: int, window: int = 20, searched: int = 16) -> None:
         for name, value in (("capacity", capacity), ("window", window), ("searched", searched)):
             if value < 1:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -158,14 +158,13 @@ class Memory:
             "SELECT round, skill, difficulty, attempts, solved FROM tally WHERE round > ?",
             (newest - self.window,),
         )
-        found: dict[Cell, Counts] = {}
-        for round, skill, difficulty, attempts, solved in rows:
+        attempts: dict[Cell, float] = defaultdict(float)
+        solved: dict[Cell, float] = defaultdict(float)
+        for round, skill, difficulty, tried, right in rows:
             weight = discount ** (newest - round)
-            before = found.get((skill, difficulty), Counts(0.0, 0.0))
-            found[skill, difficulty] = Counts(
-                before.attempts + weight * attempts, before.solved + weight * solved
-            )
-        return found
+            attempts[skill, difficulty] += weight * tried
+            solved[skill, difficulty] += weight * right
+        return {cell: Counts(attempts[cell], solved[cell]) for cell in attempts}
 
     def similar(self, task: Task, count: int) -> list[Episode]:
         """Up to ``count`` solved episodes of the task's skill as examples, the most similar task first.
