@@ -2,6 +2,9 @@
 
 skills/          what can be asked, and how an answer is checked (no torch)
 tasks.py         held-out tasks and training tasks, disjoint by construction (no torch)
+curriculum.py    training tasks by what the agent can do so far; replay.py: some of them again (no torch)
+memory.py        what was tried and how it went, in SQLite; episodes.py, memory_schema.py, retrieval.py: its parts
+affinity.py      who can do what: capability vectors, affinity, diversity
 model.py         the base model of this process; adapters.py: the trainable part as one flat vector
 tiny.py          the embedded model; smollm2.py: a real one from a package; quantization.py: 4 bit
 sampling.py      completions and greedy accuracy

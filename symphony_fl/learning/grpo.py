@@ -32,7 +32,7 @@ from symphony_fl.learning.model import Policy
 from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.skills import Task, get_skill
-from symphony_fl.learning.tasks import TaskSampler
+from symphony_fl.learning.tasks import Sampler
 
 _STREAM = 0x47  # separates the learner's random stream from others drawn from the same seed
 
@@ -40,7 +40,7 @@ _STREAM = 0x47  # separates the learner's random stream from others drawn from t
 class GRPO:
     """Trains the adapter that is in ``policy``, in place; its optimizer's state lasts, see `state`."""
 
-    def __init__(self, policy: Policy, sampler: TaskSampler, settings: GRPOSettings, seed: int) -> None:
+    def __init__(self, policy: Policy, sampler: Sampler, settings: GRPOSettings, seed: int) -> None:
         self.sampler = sampler
         self.settings = settings
         self.seed = seed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -59,6 +60,14 @@ def _held_out_of(skill: Skill, count: int, seed: int) -> list[Task]:
     return list(found.values())
 
 
+class Sampler(Protocol):
+    """What a learner draws its training tasks from."""
+
+    def sample(self, n: int, round: int, step: int) -> list[Task]:
+        """``n`` tasks, the same for the same (sampler, round, step), never a reserved prompt."""
+        ...
+
+
 class TaskSampler:
     """Training tasks, the same for the same (seed, round, step), never a reserved prompt nor one in ``exclude``.
 
@@ -84,13 +93,25 @@ class TaskSampler:
         rng = np.random.default_rng([self.seed, _TRAIN_TAG, round, step])
         rest = rng.permutation(len(self.skills))[: n % len(self.skills)]
         chosen = [*range(len(self.skills))] * (n // len(self.skills)) + rest.tolist()
-        return [self._draw(self.skills[i], rng) for i in rng.permutation(chosen)]
+        return [draw_training_task(self.skills[i], rng, self.exclude) for i in rng.permutation(chosen)]
 
-    def _draw(self, skill: Skill, rng: np.random.Generator) -> Task:
-        for _ in range(_DRAWS_PER_TASK):
-            task = skill.generate(rng)
-            if not is_reserved(task.prompt) and task.prompt not in self.exclude:
-                return task
-        raise SkillError(
-            f"skill {skill.name!r}: {_DRAWS_PER_TASK} draws gave no prompt to train on; too many are excluded"
-        )
+
+def draw_training_task(
+    skill: Skill,
+    rng: np.random.Generator,
+    exclude: frozenset[str] = frozenset(),
+    difficulty: int | None = None,
+) -> Task:
+    """One task of a skill, of a given difficulty if any, never a reserved prompt nor one in ``exclude``.
+
+    Raises:
+        SkillError: (nearly) all prompts are excluded, or the skill does not have that difficulty.
+    """
+    for _ in range(_DRAWS_PER_TASK):
+        task = skill.generate(rng, difficulty)
+        if not is_reserved(task.prompt) and task.prompt not in exclude:
+            return task
+    level = "" if difficulty is None else f" of difficulty {difficulty}"
+    raise SkillError(
+        f"skill {skill.name!r}: {_DRAWS_PER_TASK} draws gave no prompt{level} to train on; too many are excluded"
+    )

@@ -35,7 +35,7 @@ from symphony_fl.learning.model import Policy
 from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.skills import Task, get_skill
-from symphony_fl.learning.tasks import TaskSampler
+from symphony_fl.learning.tasks import Sampler
 
 LOSS_TYPES = {"dr_grpo": "dr_grpo", "token": "dapo", "sequence": "grpo"}
 """Our names of the loss's normalization -> TRL's."""
@@ -66,7 +66,7 @@ class TRLGRPO:
     ``inner_epochs`` is above 1.
     """
 
-    def __init__(self, policy: Policy, sampler: TaskSampler, settings: GRPOSettings, seed: int) -> None:
+    def __init__(self, policy: Policy, sampler: Sampler, settings: GRPOSettings, seed: int) -> None:
         self.policy = policy
         self.sampler = sampler
         self.settings = settings
