@@ -35,7 +35,10 @@ from symphony_fl.learning.executors.python_syntax import (
 )
 
 _ROOT = Path(__file__).resolve().parents[3]
-_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from symphony_fl.learning.executors.python_worker import main; main()"
+_MAIN = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from symphony_fl.learning.executors.python_worker import main; main()"
+)
 _START_SECONDS = 30.0  # of the interpreter, on a busy machine
 _LINE_OVERHEAD = 100  # characters of a line beside the value
 

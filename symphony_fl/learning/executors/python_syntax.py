@@ -31,8 +31,8 @@ functools.update_wrapper: they read attributes by name)."""
 BUILTINS: tuple[str, ...] = tuple(
     "abs all any bin bool bytes chr dict divmod enumerate filter float frozenset hex int isinstance iter len "
     "list map max min next oct ord pow range repr reversed round set slice sorted str sum tuple zip "
-    "ArithmeticError AssertionError AttributeError Exception IndexError KeyError LookupError OverflowError RuntimeError StopIteration TypeError "
-    "ValueError ZeroDivisionError".split()
+    "ArithmeticError AssertionError AttributeError Exception IndexError KeyError LookupError OverflowError "
+    "RuntimeError StopIteration TypeError ValueError ZeroDivisionError".split()
 )
 
 _NODES: tuple[type[ast.AST], ...] = (
@@ -123,19 +123,19 @@ def read_literals(text: str, max_chars: int) -> tuple[object, ...]:
 
 
 def is_plain(value: object, depth: int = 10) -> bool:
-    """Whether a value is made of None, bool, int, finite float, str, list, tuple and dict: its repr is a literal of it,
-    and the same in every process (that of a set is not)."""
+    """Whether a value is made of None, bool, int, finite float, str, list, tuple and dict, no subclasses: its repr is a
+    literal of it, and the same in every process (that of a set is not)."""
     if depth == 0:
         return False
-    kind = type(value)
-    if kind is float:
-        return abs(value) < float("inf")  # type: ignore[arg-type]
-    if kind in (list, tuple):
-        return all(is_plain(item, depth - 1) for item in value)  # type: ignore[attr-defined]
-    if kind is dict:
-        return all(is_plain(k, depth - 1) and is_plain(v, depth - 1) for k, v in value.items())  # type:
-        ignore[attr - defined]
-    return value is None or kind in (bool, int, str)
+    if isinstance(value, (list, tuple)):
+        return type(value) in (list, tuple) and all(is_plain(item, depth - 1) for item in value)
+    if isinstance(value, dict):
+        return type(value) is dict and all(
+            is_plain(item, depth - 1) for pair in value.items() for item in pair
+        )
+    if isinstance(value, float):
+        return abs(value) < float("inf")
+    return value is None or type(value) in (bool, int, str)
 
 
 def same_value(left: object, right: object) -> bool:
