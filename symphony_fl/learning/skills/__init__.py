@@ -3,6 +3,9 @@
     base.py         Task, the Skill protocol
     symbolic.py     ten skills on short strings and small numbers, for the embedded model
     arithmetic.py   few-shot arithmetic and word problems, for pretrained models
+    code.py         outputs, inputs and programs of small functions; code_programs.py: where those come from
+    text2sql.py     questions about a database; sql_tables.py, sql_questions.py: generated ones; spider.py: Spider's
+    rows.py         reads datasets; text.py: finds questions in prompts and answers in completions
 
 A new family is a file with a tuple of skills, listed in ``_FAMILIES``.
 """
@@ -12,10 +15,11 @@ from __future__ import annotations
 import difflib
 
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
-from symphony_fl.learning.skills.base import Skill, SkillError, Task
+from symphony_fl.learning.skills.base import ProposalError, ProposingSkill, Skill, SkillError, Task
+from symphony_fl.learning.skills.code import CODE
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 
-_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC)
+_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC, CODE)
 
 SKILLS: dict[str, Skill] = {skill.name: skill for family in _FAMILIES for skill in family}
 
@@ -33,4 +37,4 @@ def get_skill(name: str) -> Skill:
     raise SkillError(f"unknown skill {name!r}{hint} (known: {', '.join(SKILLS)})")
 
 
-__all__ = ["SKILLS", "Skill", "SkillError", "Task", "get_skill"]
+__all__ = ["SKILLS", "ProposalError", "ProposingSkill", "Skill", "SkillError", "Task", "get_skill"]
