@@ -150,6 +150,18 @@ class Database:
         finally:
             self._connection.set_progress_handler(None, 0)
 
+    def query_reversed(self, sql: str, limits: SqlLimits = SqlLimits()) -> list[Row]:  # noqa: B008 (frozen)
+        """As ``query``, with SQLite reading unordered rows backwards: a query whose result this changes has none."""
+        self._connection.set_authorizer(None)
+        self._connection.execute("PRAGMA reverse_unordered_selects = ON")
+        self._connection.set_authorizer(self._authorize)
+        try:
+            return self.query(sql, limits)
+        finally:
+            self._connection.set_authorizer(None)
+            self._connection.execute("PRAGMA reverse_unordered_selects = OFF")
+            self._connection.set_authorizer(self._authorize)
+
     def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
         # count(*) reads a table without a column, and is the only read for which a WITH's own table is reported
         internal = first is not None and first.lower().startswith(("sqlite_", "pragma_"))

@@ -17,9 +17,11 @@ import difflib
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.base import ProposalError, ProposingSkill, Skill, SkillError, Task
 from symphony_fl.learning.skills.code import CODE
+from symphony_fl.learning.skills.spider import SPIDER_SAMPLE
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
+from symphony_fl.learning.skills.text2sql import TEXT2SQL
 
-_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC, CODE)
+_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC, CODE, (TEXT2SQL, SPIDER_SAMPLE))
 
 SKILLS: dict[str, Skill] = {skill.name: skill for family in _FAMILIES for skill in family}
 
