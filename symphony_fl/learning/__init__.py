@@ -1,6 +1,7 @@
 """How an agent improves its adapter. In reading order:
 
 skills/          what can be asked, and how an answer is checked (no torch)
+executors/       answers that must be run to be known: models' SQL queries and Python functions, confined (no torch)
 tasks.py         held-out tasks and training tasks, disjoint by construction (no torch)
 model.py         the base model of this process; adapters.py: the trainable part as one flat vector
 tiny.py          the embedded model; smollm2.py: a real one from a package; quantization.py: 4 bit

@@ -269,6 +269,6 @@ CODE: tuple[CodeSkill, ...] = (
         "Write a Python function f that gives these results and continues them. Answer with the code and nothing else.",
         "f(5) = 13\nf(1) = 5\nf(2) = 7\nProgram: def f(x): return 2 * x + 3\n\n"
         "f('abc') = 'cbaz'\nf('k') = 'kz'\nf('to') = 'otz'\nProgram: def f(x): return x[::-1] + 'z'\n\n",
-        calls=2 * _SHOWN, max_new_tokens=96,
+        calls=2 * _SHOWN, max_new_tokens=160,  # PROGRAM_CHARS are some 130 tokens
     ),
 )  # fmt: skip

@@ -6,8 +6,8 @@
 
 Two worlds: small generated schemas (sql_tables.py, sql_questions.py) and Spider's databases (spider.py). A query is
 right if its result equals the gold query's on every database of the question (executors/sql.py: when results are
-equal). A proposal is one line, ``tables | question | query``. What the query answers is computed; that the question asks for it
-cannot be checked here.
+equal). A proposal is one line, ``tables | question | query``. What the query answers is computed; that the question
+asks for it cannot be checked here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from symphony_fl.learning.skills.sql_tables import (
 from symphony_fl.learning.skills.text import BLANK, answer_block, answer_line, question_of
 
 QUESTION_CHARS = range(8, 201)
-QUERY_CHARS = 300
+QUERY_CHARS = 240  # some 80 tokens
 _LEVELS = {
     1: "columns and conditions of one table",
     2: "one table with an aggregate, GROUP BY, ORDER BY, LIMIT or DISTINCT",

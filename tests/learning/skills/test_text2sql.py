@@ -125,8 +125,8 @@ def test_a_task_that_cannot_be_judged_is_an_error() -> None:
         (f"{HEADER} | What are the names? | SELECT name FROM singer WHERE age > 30 AND age < 30", 1, "trivial"),
         (f"{HEADER} | What is the least id? | SELECT min(id) FROM singer", 2, "trivial"),
         (f"{HEADER} | Who is old? | SELECT name FROM singer WHERE age > 1e400", 1, "trivial"),
-        (f"{HEADER} | How many pairs? | SELECT count(*) FROM singer a, singer b, singer c, singer d, singer e, singer f, "
-         "singer g, singer h, singer i", 3, "executor"),
+        (f"{HEADER} | How many pairs? | SELECT count(*) FROM singer a, singer b, singer c, singer d, singer e, "
+         "singer f, singer g, singer h, singer i", 3, "executor"),
     ],
 )  # fmt: skip
 def test_proposals_that_are_no_tasks(text: str, level: int, reason: str) -> None:
@@ -156,10 +156,10 @@ def test_any_completion_is_judged(text: str) -> None:
     answer_block(text)
 
 
-@given(
-    st.text(max_size=60)
-    | st.lists(st.sampled_from(["a(", "x int", ", ", ")", "; ", "b(y text, z real)"])).map("".join)
-)
+pieces = st.lists(st.sampled_from(["a(", "x int", ", ", ")", "; ", "b(y text, z real)"])).map("".join)
+
+
+@given(st.text(max_size=60) | pieces)
 def test_any_schema_is_read_or_refused(text: str) -> None:
     try:
         tables = parse_schema(text)
@@ -188,8 +188,8 @@ def test_spiders_format() -> None:
     world = SpiderWorld(FOLDER)
     header = world.header("ferry_line")
     assert header == (
-        "ferry_line: harbor(Harbor_ID number, Name text, Country text, Depth number); ferry(Ferry_ID number, Name text, "
-        "Home_ID number, Seats number, Built number); keys ferry.Home_ID = harbor.Harbor_ID"
+        "ferry_line: harbor(Harbor_ID number, Name text, Country text, Depth number); ferry(Ferry_ID number, "
+        "Name text, Home_ID number, Seats number, Built number); keys ferry.Home_ID = harbor.Harbor_ID"
     )
     (database,) = world.databases(header, "")
     with database:
