@@ -90,6 +90,12 @@ def test_importing_the_server_loads_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_importing_the_skills_loads_nothing_heavy() -> None:
+    code = "import sys, symphony_fl.learning.skills; print(sorted({'torch', 'datasets', 'sqlglot'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_mlflow_folder_is_no_package() -> None:
     """An `mlflow/__init__.py` beside the code would shadow the library."""
     assert not list((ROOT / "mlflow").rglob("*.py"))

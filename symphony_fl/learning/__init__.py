@@ -1,6 +1,7 @@
 """How an agent improves its adapter. In reading order:
 
 skills/          what can be asked, and how an answer is checked (no torch)
+executors/       answers that must be run to be known: models' SQL queries and Python functions, confined (no torch)
 tasks.py         held-out tasks and training tasks, disjoint by construction (no torch)
 curriculum.py    training tasks by what the agent can do so far; replay.py: some of them again (no torch)
 memory.py        what was tried and how it went, in SQLite; episodes.py, memory_schema.py, retrieval.py: its parts

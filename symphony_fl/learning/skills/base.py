@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -12,8 +13,26 @@ class SkillError(ValueError):
     """A skill was asked for something it does not have (an unknown name, a difficulty out of range)."""
 
 
+ProposalReason = Literal[
+    "unparsable", "too_long", "out_of_bounds", "refused", "executor", "non_deterministic", "trivial"
+]
+
+
 class ProposalError(SkillError):
-    """A proposed task that is not one; the message begins with a short reason."""
+    """A proposed task is no task. ``reason`` is short enough to be counted by:
+
+    unparsable         it has not the form that was asked for
+    too_long           it, or its answer, exceeds the skill's length limit
+    out_of_bounds      well formed, but not of this difficulty
+    refused            it uses what the executor forbids
+    executor           the executor ran it and found no answer: an exception, a time or memory limit
+    non_deterministic  two runs gave two answers
+    trivial            its answer does not depend on the question
+    """
+
+    def __init__(self, reason: ProposalReason, detail: str) -> None:
+        super().__init__(f"proposal refused, {reason}: {detail}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,32 @@ class Skill(Protocol):
 
     def verify(self, task: Task, completion: str) -> float:
         """The reward of a completion (text without the prompt), in [0, 1]."""
+        ...
+
+
+class ProposingSkill(Skill, Protocol):
+    """A skill whose tasks a model can write as well (self-play, Section 5.1), and that can be asked as a chat."""
+
+    def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
+        """The text with which a model is asked for a new task of this difficulty, after the given examples.
+
+        Raises:
+            SkillError: an example of another skill, or a difficulty out of range.
+        """
+        ...
+
+    def parse_proposal(self, text: str, difficulty: int) -> Task:
+        """The task in a model's completion of ``propose_prompt``, its answer computed by the skill's own executor.
+
+        ``origin`` is "proposed". The text is untrusted.
+
+        Raises:
+            ProposalError: it is no valid task of this difficulty; ``reason`` says why.
+        """
+        ...
+
+    def chat(self, task: Task) -> list[dict[str, str]]:
+        """The same task as messages (``role``, ``content``) for an instruction-tuned model's chat template."""
         ...
 
 

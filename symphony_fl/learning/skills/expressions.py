@@ -24,13 +24,17 @@ def evaluate(expression: str) -> tuple[Fraction, int]:
     """
     text = _SEPARATOR.sub("", expression.strip().translate(_SIGNS))
     if len(text) > LONGEST:
-        raise ProposalError(f"long expression: {len(text)} characters, at most {LONGEST} are allowed")
+        raise ProposalError(
+            "too_long", f"long expression: {len(text)} characters, at most {LONGEST} are allowed"
+        )
     if not _ALLOWED.fullmatch(text):
-        raise ProposalError(f"bad expression: {text!r} must hold numbers, + - * / and brackets only")
+        raise ProposalError(
+            "unparsable", f"bad expression: {text!r} must hold numbers, + - * / and brackets only"
+        )
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError:
-        raise ProposalError(f"bad expression: {text!r} is not arithmetic") from None
+        raise ProposalError("unparsable", f"bad expression: {text!r} is not arithmetic") from None
     return _value(tree, text), sum(isinstance(node, ast.BinOp) for node in ast.walk(tree))
 
 
@@ -43,7 +47,7 @@ def _value(node: ast.expr, text: str) -> Fraction:
             return -_value(operand, text)
         case ast.BinOp(left=left, op=op, right=right):
             return _apply(op, _value(left, text), _value(right, text), text)
-    raise ProposalError(f"bad expression: {text!r} uses more than + - * / and brackets")
+    raise ProposalError("unparsable", f"bad expression: {text!r} uses more than + - * / and brackets")
 
 
 def _apply(op: ast.operator, left: Fraction, right: Fraction, text: str) -> Fraction:
@@ -56,6 +60,6 @@ def _apply(op: ast.operator, left: Fraction, right: Fraction, text: str) -> Frac
             return left * right
         case ast.Div():
             if right == 0:
-                raise ProposalError(f"bad expression: {text!r} divides by zero")
+                raise ProposalError("unparsable", f"bad expression: {text!r} divides by zero")
             return left / right
-    raise ProposalError(f"bad expression: {text!r} uses more than + - * / and brackets")
+    raise ProposalError("unparsable", f"bad expression: {text!r} uses more than + - * / and brackets")

@@ -128,15 +128,16 @@ class ExpressionProposals:
         check_question(question)
         value, operations = evaluate(expression.split("=", 1)[0])
         if operations == 0 or level_of(operations) != difficulty:
-            raise ProposalError(f"other difficulty: {operations} operations are not difficulty {difficulty}")
+            said = f"other difficulty: {operations} operations are not difficulty {difficulty}"
+            raise ProposalError("out_of_bounds", said)
         if value.denominator != 1 or not 0 <= value < _LARGEST:
-            raise ProposalError(f"bad answer: {value} must be a whole number in [0, {_LARGEST})")
+            raise ProposalError("executor", f"bad answer: {value} must be a whole number in [0, {_LARGEST})")
         said = {number.replace(",", "") for number in _NUMBER.findall(question)}
         used = {number.replace(",", "") for number in _NUMBER.findall(expression.split("=", 1)[0])}
         unsaid = {number for number in used - said - _UNSAID if float(number) > 10}
         if unsaid or not used & said:
             raise ProposalError(
-                f"unrelated expression: {expression[:60]!r} uses numbers that the question lacks"
+                "trivial", f"unrelated expression: {expression[:60]!r} uses numbers that the question lacks"
             )
         return f"Q: {question}", str(value)
 

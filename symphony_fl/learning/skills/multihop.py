@@ -113,10 +113,13 @@ class ChainProposals:
         facts = read_facts(told)
         chain, start = read_question(question)
         if len(chain) != difficulty:
-            raise ProposalError(f"other difficulty: {len(chain)} hops are not difficulty {difficulty}")
+            raise ProposalError(
+                "out_of_bounds", f"other difficulty: {len(chain)} hops are not difficulty {difficulty}"
+            )
         answer = resolve(facts, chain, start)
         if len(facts) <= difficulty:
-            raise ProposalError(f"no distractor: {len(facts)} facts, difficulty {difficulty} needs more")
+            said = f"no distractor: {len(facts)} facts, difficulty {difficulty} needs more"
+            raise ProposalError("out_of_bounds", said)
         return f"Facts: {told}\nQ: {question}", answer
 
 

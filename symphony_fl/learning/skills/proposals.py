@@ -45,19 +45,21 @@ def read_fields(text: str, labels: Sequence[str]) -> list[str]:
         ProposalError: too long, a label missing or out of order, or nothing behind it.
     """
     if len(text) > LONGEST:
-        raise ProposalError(f"long proposal: {len(text)} characters, at most {LONGEST} are allowed")
+        raise ProposalError(
+            "too_long", f"long proposal: {len(text)} characters, at most {LONGEST} are allowed"
+        )
     lines = text.strip().split("\n\n", 1)[0].split("\n")
     if not lines[0].lstrip().startswith(f"{labels[0]}:"):
         lines[0] = f"{labels[0]}: {lines[0]}"
     if len(lines) < len(labels):
-        raise ProposalError(f"missing line: {len(lines)} lines, expected {', '.join(labels)}")
+        raise ProposalError("unparsable", f"missing line: {len(lines)} lines, expected {', '.join(labels)}")
     contents = []
     for label, line in zip(labels, lines, strict=False):
         found, colon, content = line.strip().partition(":")
         if not colon or found != label:
-            raise ProposalError(f"missing line: expected {label!r}: got {line[:40]!r}")
+            raise ProposalError("unparsable", f"missing line: expected {label!r}: got {line[:40]!r}")
         if not content.strip():
-            raise ProposalError(f"empty line: nothing behind {label!r}")
+            raise ProposalError("unparsable", f"empty line: nothing behind {label!r}")
         contents.append(" ".join(content.split()))
     return contents
 
@@ -65,7 +67,8 @@ def read_fields(text: str, labels: Sequence[str]) -> list[str]:
 def check_question(question: str) -> None:
     """Raises ProposalError unless it ends with its only question mark."""
     if question.count("?") != 1 or not question.endswith("?") or len(question.split()) < 3:
-        raise ProposalError(f"bad question: {question[:60]!r} must be one question of three words or more")
+        said = f"bad question: {question[:60]!r} must be one question of three words or more"
+        raise ProposalError("unparsable", said)
 
 
 class ReadingProposals:
@@ -91,14 +94,19 @@ class ReadingProposals:
         sentences = sum(bool(part.strip()) for part in _STOP.split(passage)[:-1])
         if sentences < SENTENCES_PER_LEVEL * difficulty:
             raise ProposalError(
+                "out_of_bounds",
                 f"short passage: {sentences} sentences, difficulty {difficulty} needs "
-                f"{SENTENCES_PER_LEVEL * difficulty} or more"
+                f"{SENTENCES_PER_LEVEL * difficulty} or more",
             )
         words = normalise_answer(answer)
         if not words or len(words.split()) > _MOST_ANSWER_WORDS:
-            raise ProposalError(f"bad answer: {answer[:60]!r} must be 1 to {_MOST_ANSWER_WORDS} words")
+            raise ProposalError(
+                "executor", f"bad answer: {answer[:60]!r} must be 1 to {_MOST_ANSWER_WORDS} words"
+            )
         if f" {words} " not in f" {normalise_answer(passage)} ":
-            raise ProposalError(f"unsupported answer: {answer[:60]!r} does not occur in the passage")
+            raise ProposalError(
+                "executor", f"unsupported answer: {answer[:60]!r} does not occur in the passage"
+            )
         if f" {words} " in f" {normalise_answer(question)} ":
-            raise ProposalError(f"given answer: {answer[:60]!r} occurs in the question")
+            raise ProposalError("trivial", f"given answer: {answer[:60]!r} occurs in the question")
         return f"Passage: {passage}\nQ: {question}", answer

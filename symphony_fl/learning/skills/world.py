@@ -131,10 +131,12 @@ def read_facts(text: str) -> list[Fact]:
     """
     sentences = [part.strip() for part in text.split(".") if part.strip()]
     if not 1 <= len(sentences) <= MOST_FACTS:
-        raise ProposalError(f"bad facts: {len(sentences)} sentences, 1 to {MOST_FACTS} are allowed")
+        raise ProposalError(
+            "out_of_bounds", f"bad facts: {len(sentences)} sentences, 1 to {MOST_FACTS} are allowed"
+        )
     facts = [_read_fact(sentence) for sentence in sentences]
     if len({(fact.relation, fact.subject) for fact in facts}) < len(facts):
-        raise ProposalError("contradicting facts: a relation of one subject is told twice")
+        raise ProposalError("executor", "contradicting facts: a relation of one subject is told twice")
     return facts
 
 
@@ -144,7 +146,7 @@ def _read_fact(sentence: str) -> Fact:
         if pair is not None:
             return Fact(relation, *pair)
     known = ", ".join(relation.sentence.format(s="X", o="Y") for relation in RELATIONS)
-    raise ProposalError(f"unreadable fact: {sentence[:60]!r} is none of: {known}")
+    raise ProposalError("unparsable", f"unreadable fact: {sentence[:60]!r} is none of: {known}")
 
 
 def ask(chain: Sequence[Relation], start: str) -> str:
@@ -162,11 +164,12 @@ def read_question(question: str) -> tuple[list[Relation], str]:
     found = re.fullmatch(r"(?:Who|What) is (.+)\?", question)
     *path, start = found[1].split(" of ") if found else [""]
     if not path or not all(part.startswith("the ") for part in path) or not re.fullmatch(_NAME, start):
-        raise ProposalError(f"unreadable question: {question[:60]!r} is not 'What is the X of the Y of Z?'")
+        said = f"unreadable question: {question[:60]!r} is not 'What is the X of the Y of Z?'"
+        raise ProposalError("unparsable", said)
     names = [part.removeprefix("the ") for part in path]
     unknown = [name for name in names if name not in _BY_NAME]
     if unknown:
-        raise ProposalError(f"unknown relation: {unknown[0]!r} is none of: {', '.join(_BY_NAME)}")
+        raise ProposalError("executor", f"unknown relation: {unknown[0]!r} is none of: {', '.join(_BY_NAME)}")
     return [_BY_NAME[name] for name in reversed(names)], start
 
 
@@ -180,8 +183,10 @@ def resolve(facts: Sequence[Fact], chain: Sequence[Relation], start: str) -> str
     passed = [start]
     for relation in chain:
         if (relation, passed[-1]) not in objects:
-            raise ProposalError(f"unresolved question: no fact tells the {relation.name} of {passed[-1]}")
+            raise ProposalError(
+                "executor", f"unresolved question: no fact tells the {relation.name} of {passed[-1]}"
+            )
         passed.append(objects[relation, passed[-1]])
     if len(set(passed)) < len(passed):
-        raise ProposalError(f"circular question: {' - '.join(passed)}")
+        raise ProposalError("executor", f"circular question: {' - '.join(passed)}")
     return passed[-1]

@@ -1,0 +1,57 @@
+"""Text fields of a dataset's rows, from a local JSON file, or a folder or hub name that the `datasets` library reads.
+
+Formats with nested fields: `loaders.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from symphony_fl.learning.skills.base import SkillError
+
+DATA = Path(__file__).resolve().parent / "data"
+"""A few dozen rows of our own in each dataset's format, so that what reads the dataset works and is tested offline."""
+
+
+def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dict[str, str]]:
+    """The named text fields of every row.
+
+    Args:
+        source: a `.json` (one list) or `.jsonl` (one object a line) file; else what `datasets.load_dataset` takes.
+        split: the split of a `datasets` source; a file is one split.
+
+    Raises:
+        SkillError: the file is not of its format, or a row lacks a field or holds no text in it.
+        FileNotFoundError: there is no such file; or what `datasets` raises for its sources.
+    """
+    path = Path(source)
+    rows = _read_file(path) if path.suffix in (".json", ".jsonl") else _read_dataset(str(source), split)
+    for place, row in enumerate(rows):
+        for field in fields:
+            if not isinstance(row, dict) or not isinstance(row.get(field), str):
+                raise SkillError(f"{source}: row {place}: {field!r} must be text")
+    return [{field: row[field] for field in fields} for row in rows]
+
+
+def _read_file(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        rows = (
+            json.loads(text)
+            if path.suffix == ".json"
+            else [json.loads(line) for line in text.splitlines() if line]
+        )
+    except ValueError as error:
+        raise SkillError(f"{path}: not JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise SkillError(f"{path}: must be a list of rows, not a {type(rows).__name__}")
+    return rows
+
+
+def _read_dataset(source: str, split: str) -> list[Any]:
+    import datasets  # seconds: only where it is used
+
+    return list(datasets.load_dataset(source, split=split))
