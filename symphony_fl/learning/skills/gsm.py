@@ -128,8 +128,8 @@ class ExpressionProposals:
         check_question(question)
         value, operations = evaluate(expression.split("=", 1)[0])
         if operations == 0 or level_of(operations) != difficulty:
-            said = f"other difficulty: {operations} operations are not difficulty {difficulty}"
-            raise ProposalError("out_of_bounds", said)
+            message = f"other difficulty: {operations} operations are not difficulty {difficulty}"
+            raise ProposalError("out_of_bounds", message)
         if value.denominator != 1 or not 0 <= value < _LARGEST:
             raise ProposalError("executor", f"bad answer: {value} must be a whole number in [0, {_LARGEST})")
         said = {number.replace(",", "") for number in _NUMBER.findall(question)}
