@@ -14,8 +14,11 @@ import numpy as np
 
 from clients.exchange import Exchange
 from clients.home import Home, State
-from symphony_fl.components import agent_skills, held_out_tasks, recipe_learner, recipe_policy
+from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.flat import digest
+from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy
+from symphony_fl.learning.episodes import Episode
+from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.sampling import accuracy
 from symphony_fl.recipe import Recipe
 
@@ -64,6 +67,9 @@ class Agent:
         self.state = loaded if loaded is not None else State(adapter=initial)
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
+        self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
+        if self.memory is not None:
+            self.memory.rewind(self.state.round)  # a round that was killed before its commit is forgotten
         self.metrics: dict[str, float] = {}
         if loaded is None:
             self._commit()
@@ -75,6 +81,11 @@ class Agent:
     @property
     def base_digest(self) -> str:
         return self.policy.base.digest.hex()
+
+    def close(self) -> None:
+        """Let go of the files of the home."""
+        if self.memory is not None:
+            self.memory.close()
 
     def adopt(self, adapter: np.ndarray) -> None:
         """Take a server's averaged adapter, float32 [P], for one's own (FedAvg)."""
@@ -147,7 +158,7 @@ class Agent:
 
     def _improve(self, round: int) -> dict[str, float]:
         """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""
-        learner = recipe_learner(self.recipe, self.policy, self.number)
+        learner = recipe_learner(self.recipe, self.policy, self.number, self.memory)
         optimizer = _below("optimizer/", self.state.arrays)
         if optimizer:
             learner.load_state(optimizer)
@@ -166,12 +177,25 @@ class Agent:
             "zero_advantage": report.zero_advantage,
             "mismatch": report.mismatch,
         }
-        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()}
+        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()} | report.figures
+        self._remember(report, round)
         options = self.recipe.learner
         return {
             "num-examples": float(options.steps * options.prompts * options.samples),
             "reward": report.reward,
         }
+
+    def _remember(self, report: LearnReport, round: int) -> None:
+        """Into the memory M_i, as one transaction, before the home's commit: what a kill leaves behind is rewound."""
+        if self.memory is None:
+            return
+        with self._timed("remember"):
+            self.memory.record(
+                round, [Episode(a.task, a.text, a.reward, a.policy, round) for a in report.attempts]
+            )
+        tried = [attempt.task.difficulty for attempt in report.attempts]
+        if tried:
+            self.metrics["difficulty"] = sum(tried) / len(tried)
 
     def _pin(self, roster: dict[int, str]) -> None:
         """The first key heard for a number is kept: a relay cannot swap keys later."""

@@ -126,7 +126,11 @@ def _agent(message: Message, context: Context) -> Iterator[Agent]:
             theirs = config_value(message.content, key, str)
             if theirs != ours:
                 raise RecipeError(f"{key} = {theirs!r}: this agent belongs to {ours!r}")
-        yield Agent(home, int(context.node_config["partition-id"]), recipe, founding["run"])
+        agent = Agent(home, int(context.node_config["partition-id"]), recipe, founding["run"])
+        try:
+            yield agent
+        finally:
+            agent.close()
 
 
 def _home(context: Context) -> Home:

@@ -7,7 +7,6 @@ the server checks a recipe without loading torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -29,23 +28,9 @@ from symphony_fl.exchange.select import SELECTIONS, Selection, SelectionError, b
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
 from symphony_fl.learning.skills import SKILLS, SkillError, Task
-from symphony_fl.learning.tasks import TaskSampler, held_out
+from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.learning.tasks import held_out
 from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
-
-if TYPE_CHECKING:
-    from symphony_fl.learning.model import Policy
-    from symphony_fl.learning.report import LearnReport
-
-
-class Learner(Protocol):
-    """What improves an adapter for a round."""
-
-    def improve(self, round: int, steps: int) -> LearnReport: ...
-
-    def state(self) -> dict[str, np.ndarray]: ...
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None: ...
-
 
 _ANY_LAYOUT = Layout(names=("any",), shapes=((1 << 20,),))  # to check what does not depend on the model
 
@@ -72,6 +57,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
             raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
     if recipe.adversary.agents and recipe.strategy != "gossip":
         raise RecipeError(f"adversary.agents: only gossip can be attacked, not strategy {recipe.strategy!r}")
+    _check_selfplay(recipe)
     longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
     if recipe.learner.max_new_tokens < longest:
         raise RecipeError(
@@ -87,6 +73,33 @@ def check_recipe(recipe: Recipe) -> Recipe:
     except (TopologyError, MergeError, DensityError, SelectionError, ModelError, SkillError) as error:
         raise RecipeError(str(error)) from None
     return recipe
+
+
+def _check_selfplay(recipe: Recipe) -> None:
+    """What needs a memory has one, and self-play has skills that can be proposed."""
+    needs = {
+        "memory.replay": recipe.memory.replay > 0,
+        "curriculum.name": recipe.curriculum.name != "uniform",
+        "selfplay.enabled": recipe.selfplay.enabled,
+    }
+    for name, wanted in needs.items():
+        if wanted and not recipe.memory.capacity:
+            raise RecipeError(f"memory.capacity = 0: must be above 0 for {name}")
+    if not recipe.selfplay.enabled:
+        return
+    for name in recipe.tasks.skills:
+        if not isinstance(SKILLS[name], ProposingSkill):
+            raise RecipeError(f"tasks.skills = {name!r}: nobody can propose its tasks (selfplay.enabled)")
+        if recipe.selfplay.bootstrap and not isinstance(SKILLS[name], TeachableSkill):
+            raise RecipeError(
+                f"selfplay.bootstrap = {recipe.selfplay.bootstrap}: must be 0 for skill {name!r}"
+            )
+    if recipe.learner.prompts % recipe.selfplay.group:
+        raise RecipeError(
+            f"learner.prompts = {recipe.learner.prompts}: must be a multiple of selfplay.group, {recipe.selfplay.group}"
+        )
+    if recipe.learner.name != "grpo":
+        raise RecipeError(f"learner.name = {recipe.learner.name!r}: must be 'grpo' for selfplay.enabled")
 
 
 def recipe_topology(recipe: Recipe) -> Topology:
@@ -116,64 +129,6 @@ def agent_skills(recipe: Recipe, agent: int) -> list[str]:
 def held_out_tasks(recipe: Recipe) -> list[Task]:
     """The tasks every agent is evaluated on; the same for all recipes that share skills, number and seed."""
     return held_out(recipe.tasks.skills, recipe.tasks.held_out, recipe.tasks.held_out_seed)
-
-
-def recipe_policy(recipe: Recipe) -> Policy:
-    """Base model and adapter of this process; loads them at the first call."""
-    import torch
-
-    from symphony_fl.learning.model import get_policy
-
-    # Agents run side by side: two threads under contention were 3 to 30 times slower than one.
-    torch.set_num_threads(1)
-    model, adapter = recipe.model, recipe.adapter
-    return get_policy(
-        model.name,
-        model.quantization,
-        model.dtype,
-        model.device,
-        adapter.kind,
-        adapter.rank,
-        adapter.alpha,
-        adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
-    )
-
-
-def recipe_learner(recipe: Recipe, policy: Policy, agent: int) -> Learner:
-    """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs."""
-    from symphony_fl.learning.grpo_settings import GRPOSettings
-
-    options = recipe.learner
-    seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
-    settings = GRPOSettings(
-        prompts=options.prompts,
-        samples=options.samples,
-        learning_rate=options.learning_rate,
-        max_new_tokens=options.max_new_tokens,
-        betas=(options.beta1, options.beta2),
-        weight_decay=options.weight_decay,
-        clip_low=options.clip_low,
-        clip_high=options.clip_high,
-        kl=options.kl,
-        normalization=options.normalization,
-        scale_rewards=options.scale_rewards,
-        max_grad_norm=options.max_grad_norm,
-        temperature=options.temperature,
-        inner_epochs=options.inner_epochs,
-    )
-    sampler = TaskSampler(agent_skills(recipe, agent), seed)
-    return _learner_class(options.name)(policy, sampler, settings, seed)
-
-
-def _learner_class(name: str) -> Callable[..., Learner]:
-    """Imported only when chosen: TRL takes many seconds and half a gigabyte."""
-    if name == "trl":
-        from symphony_fl.learning.trl_grpo import TRLGRPO
-
-        return TRLGRPO
-    from symphony_fl.learning.grpo import GRPO
-
-    return GRPO
 
 
 def recipe_density(recipe: Recipe, size: int) -> Density:

@@ -91,6 +91,36 @@ class TaskOptions:
 
 
 @dataclass
+class MemoryOptions:
+    capacity: int = option(0, "episodes an agent remembers; 0: no memory", low=0)
+    window: int = option(20, "rounds the curriculum looks back on", low=1)
+    discount: float = option(0.7, "what a round's counts lose in weight per round of age", above=0, high=1)
+    replay: float = option(0.0, "share of every batch taken out of memory (experience replay)", low=0, high=1)
+
+
+@dataclass
+class CurriculumOptions:
+    name: str = option(
+        "uniform",
+        "uniform: skills and difficulties evenly; learnability: what the agent sometimes solves, by memory",
+        choices=("uniform", "learnability"),
+    )
+    floor: float = option(0.1, "share of tasks drawn evenly all the same (learnability)", low=0, high=1)
+    mastery: float = option(
+        0.8, "success rate that unlocks the next difficulty (learnability)", above=0, high=0.99
+    )
+
+
+@dataclass
+class SelfPlayOptions:
+    enabled: bool = option(False, "the agent's own model writes the tasks it trains on")
+    bootstrap: int = option(100, "supervised steps that teach the form of a proposal, before round 1", low=0)
+    group: int = option(4, "proposals per skill and difficulty drawn", low=2)
+    weight: float = option(0.1, "of the proposer's loss beside the solver's", low=0, high=10)
+    examples: int = option(0, "solved tasks out of memory shown to the proposer", low=0, high=16)
+
+
+@dataclass
 class TopologyOptions:
     name: str = option("ring", "the graph G = (A, E) of who sends to whom")
     degree: int = option(3, "neighbours per agent (k_regular, small_world)", low=1)
@@ -192,6 +222,9 @@ class Recipe:
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
     learner: LearnerOptions = field(default_factory=LearnerOptions)
     tasks: TaskOptions = field(default_factory=TaskOptions)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    curriculum: CurriculumOptions = field(default_factory=CurriculumOptions)
+    selfplay: SelfPlayOptions = field(default_factory=SelfPlayOptions)
     topology: TopologyOptions = field(default_factory=TopologyOptions)
     exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
     adversary: AdversaryOptions = field(default_factory=AdversaryOptions)

@@ -64,6 +64,7 @@ class GRPO:
     def _step(self, round: int, step: int, meter: Meter) -> None:
         tasks = self.sampler.sample(self.settings.prompts, round, step)
         seeds = np.random.SeedSequence([self.seed, _STREAM, round, step]).generate_state(2)
+        policy = self.gradient.digest()
         with meter.clock("generate"):
             rollout = self.gradient.sample(
                 [task.prompt for task in tasks], self.settings.samples, int(seeds[0])
@@ -73,7 +74,8 @@ class GRPO:
             advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
         tokens = int(rollout.completion_mask.sum())
         meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
-        scored = Scored(rollout, advantages_NG.reshape(-1), self.settings.samples)
+        meter.attempted(tasks, rollout.texts, rewards_NG, policy)
+        scored = Scored(rollout, policy, advantages_NG.reshape(-1), self.settings.samples)
         self.gradient.update([scored], int(seeds[1]), meter)
 
 

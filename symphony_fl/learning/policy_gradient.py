@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from symphony_fl.exchange.flat import digest
 from symphony_fl.learning.grpo_loss import grpo_loss, k3
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Policy
@@ -26,12 +27,20 @@ from symphony_fl.learning.shared_prompts import completion_logprobs
 
 @dataclass(frozen=True)
 class Scored:
-    """A rollout of B rows, ``samples`` to a group, with advantages float32 [B] and its weight in the step's loss."""
+    """A rollout of B rows, ``samples`` to a group, with advantages float32 [B] and its weight in the step's loss.
+
+    ``policy`` is the digest of the adapter that sampled.
+    """
 
     rollout: Rollout
+    policy: bytes
     advantages: torch.Tensor
     samples: int
     weight: float = 1.0
+
+
+class PolicyMismatch(RuntimeError):
+    """The adapter that is trained is not the one that generated."""
 
 
 class PolicyGradient:
@@ -60,6 +69,10 @@ class PolicyGradient:
         """
         load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
 
+    def digest(self) -> bytes:
+        """Of the adapter that is in the model now, 16 bytes."""
+        return digest(self.policy.get())
+
     def sample(self, prompts: Sequence[str], samples: int, seed: int) -> Rollout:
         """``samples`` completions of every prompt, rows grouped by prompt."""
         self.policy.model.eval()
@@ -72,11 +85,42 @@ class PolicyGradient:
             seed=seed,
         )
 
+    def imitate(self, pairs: Sequence[tuple[str, str]]) -> float:
+        """One supervised step on (prompt, completion) texts; the mean loss per token.
+
+        Cross-entropy on the completions' tokens and the end of sequence, through the same forward pass as `update`.
+        """
+        tokenizer, parameters = self.policy.base.tokenizer, self.policy.parameters()
+        asked = tokenizer(
+            [prompt for prompt, _ in pairs], padding=True, padding_side="left", return_tensors="pt"
+        )
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for _, text in pairs]
+        rows = [torch.tensor([*row, tokenizer.eos_token_id]) for row in ids]
+        told = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        device = parameters[0].device
+        batch = [part.to(device) for part in (asked["input_ids"], asked["attention_mask"], told, mask)]
+        self.policy.model.train()
+        self.optimizer.zero_grad()
+        logprobs = completion_logprobs(self.policy.model, batch[0], batch[1], batch[2], batch[3])
+        loss = -(logprobs * batch[3]).sum() / batch[3].sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+        self.optimizer.step()
+        return float(loss.detach())
+
     def update(self, scored: Sequence[Scored], seed: int, meter: Meter) -> None:
         """One optimizer step per inner epoch over all rollouts, in passes of ``rows_per_pass`` rows.
 
         Nothing happens where no row has a gradient.
+
+        Raises:
+            PolicyMismatch: another adapter sampled than the one in the model now.
         """
+        ours = self.digest()
+        for one in scored:
+            if one.policy != ours:
+                raise PolicyMismatch(f"adapter {one.policy.hex()} generated, {ours.hex()} is to be trained")
         batches = [(self._batch(one), one.weight) for one in scored]
         if not any(len(batch.advantages) for batch, _ in batches):
             return

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from symphony_fl.learning.skills.base import Task
+
 PHASES = ("generate", "score", "backward", "optimizer")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One completion of a task, its reward in [0, 1], and the digest (hex) of the adapter that wrote it."""
+
+    task: Task
+    text: str
+    reward: float
+    policy: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class LearnReport:
         tokens: sampled in all. steps: asked for.
         zero_advantage: share of groups whose samples all earned the same.
         seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
+        attempts: every completion that was scored, in order.
+        figures: what else a learner has to tell, by metric name.
     """
 
     reward: float
@@ -39,6 +53,8 @@ class LearnReport:
     zero_advantage: float
     rewards: dict[str, float]
     seconds: dict[str, float]
+    attempts: tuple[Attempt, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 class Meter:
@@ -50,6 +66,7 @@ class Meter:
         self.counts: dict[str, int] = defaultdict(int)
         self.rewards: dict[str, list[float]] = defaultdict(list)
         self.tokens = 0
+        self.attempts: list[Attempt] = []
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
@@ -71,7 +88,15 @@ class Meter:
         self.add("zero_advantage", float((advantages_NG == 0).all(dim=1).sum()), len(advantages_NG))
         self.tokens += tokens
 
-    def report(self, steps: int) -> LearnReport:
+    def attempted(
+        self, tasks: Sequence[Task], texts: Sequence[str], rewards_NG: torch.Tensor, policy: bytes
+    ) -> None:
+        """The completions of N tasks, grouped by task, that the adapter of this digest wrote."""
+        repeated = [task for task in tasks for _ in range(rewards_NG.shape[1])]
+        for task, text, reward in zip(repeated, texts, rewards_NG.flatten().tolist(), strict=True):
+            self.attempts.append(Attempt(task, text, reward, policy.hex()))
+
+    def report(self, steps: int, figures: Mapping[str, float] | None = None) -> LearnReport:
         every = [reward for values in self.rewards.values() for reward in values]
         return LearnReport(
             reward=_mean(every),
@@ -84,6 +109,8 @@ class Meter:
             zero_advantage=self._mean("zero_advantage"),
             rewards={skill: _mean(values) for skill, values in sorted(self.rewards.items())},
             seconds=dict(self.seconds),
+            attempts=tuple(self.attempts),
+            figures=dict(figures or {}),
         )
 
     def _mean(self, name: str) -> float:

@@ -28,6 +28,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from symphony_fl.exchange.flat import digest
 from symphony_fl.learning.adapters import share_weights
 from symphony_fl.learning.grpo_loss import group_advantages
 from symphony_fl.learning.grpo_settings import GRPOSettings
@@ -163,6 +164,8 @@ class TRLGRPO:
         rewards_NG = torch.tensor(rewards, dtype=torch.float32).reshape(-1, self.settings.samples)
         skills = [self._tasks[index].skill for index in task[:: self.settings.samples]]
         advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
+        asked = [self._tasks[index] for index in task[:: self.settings.samples]]
+        self._meter.attempted(asked, completions, rewards_NG, digest(self.policy.get()))
         self._meter.sampled(skills, rewards_NG, advantages_NG, sum(len(ids) for ids in completion_ids))
         return rewards
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -75,6 +75,7 @@ class Skill(Protocol):
         ...
 
 
+@runtime_checkable
 class ProposingSkill(Skill, Protocol):
     """A skill whose tasks a model can write as well (self-play, Section 5.1), and that can be asked as a chat."""
 
@@ -98,6 +99,15 @@ class ProposingSkill(Skill, Protocol):
 
     def chat(self, task: Task) -> list[dict[str, str]]:
         """The same task as messages (``role``, ``content``) for an instruction-tuned model's chat template."""
+        ...
+
+
+@runtime_checkable
+class TeachableSkill(ProposingSkill, Protocol):
+    """A skill whose form of proposals a model can be taught by examples, where it would not find it by itself."""
+
+    def proposal_of(self, task: Task) -> str:
+        """What a model would write to propose this task: `parse_proposal` reads it back."""
         ...
 
 

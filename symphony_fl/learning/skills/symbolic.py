@@ -18,12 +18,13 @@ sequence: ``<reverse>abc=`` -> ``cba``. The tokenizer of ``tiny`` reads every ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symphony_fl.learning.skills.base import Task, draw_difficulty
+from symphony_fl.learning.skills.base import ProposalError, SkillError, Task, draw_difficulty
 
 LETTERS = "abcdefghijklmnopqrst"
 DIGITS = "0123456789"
@@ -34,11 +35,15 @@ SMALL = 4
 
 @dataclass(frozen=True)
 class SymbolicSkill:
-    """One symbolic skill: ``draw(rng, difficulty)`` writes a question, ``solve(question)`` is its one right answer."""
+    """One symbolic skill: ``draw(rng, difficulty)`` writes a question, ``solve(question)`` is its one right answer.
+
+    ``form(difficulty)`` is the regular expression of all questions that ``draw`` can write.
+    """
 
     name: str
     draw: Callable[[np.random.Generator, int], str]
     solve: Callable[[str], str]
+    form: Callable[[int], str]
     difficulties: range
     max_new_tokens: int = 2 * LONGEST + 2
 
@@ -52,6 +57,34 @@ class SymbolicSkill:
     def verify(self, task: Task, completion: str) -> float:
         """1 for exactly the answer, else 0."""
         return float(completion == task.answer)
+
+    def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
+        """``=<reverse>4=``, to which the model writes a question. Examples would not fit: none are shown."""
+        if difficulty not in self.difficulties:
+            levels = self.difficulties
+            raise SkillError(
+                f"skill {self.name!r}: difficulty {difficulty} is outside {levels[0]}..{levels[-1]}"
+            )
+        return f"={skill_token(self.name)}{difficulty}="
+
+    def proposal_of(self, task: Task) -> str:
+        """The question alone."""
+        return question_of(task)
+
+    def parse_proposal(self, text: str, difficulty: int) -> Task:
+        """The task of a question that a model wrote; raises ProposalError."""
+        if len(text) > LONGEST + 2:
+            raise ProposalError("too_long", f"{len(text)} characters, at most {LONGEST + 2}")
+        if not re.fullmatch(self.form(difficulty), text):
+            other = any(re.fullmatch(self.form(level), text) for level in self.difficulties)
+            said = f"{text!r} is no {self.name} question of difficulty {difficulty}"
+            raise ProposalError("out_of_bounds" if other else "unparsable", said)
+        return replace(self.task(text, difficulty), origin="proposed")
+
+    def chat(self, task: Task) -> list[dict[str, str]]:
+        """The task as a message; the embedded model has no chat template and is not asked so."""
+        asked = f"Apply {self.name!r} to {question_of(task)!r}. Answer with the result alone."
+        return [{"role": "user", "content": asked}]
 
 
 def skill_token(name: str) -> str:
@@ -108,18 +141,41 @@ def _subtract(question: str) -> str:
     return str(int(left) - int(right))
 
 
+def _of_letters(length: int) -> str:
+    return f"[{LETTERS[0]}-{LETTERS[-1]}]{{{length}}}"
+
+
+def _of_digits(length: int) -> str:
+    return f"[0-9]{{{length}}}"
+
+
+def _a_number(digits: int) -> str:
+    return "[0-9]" if digits == 1 else f"[1-9][0-9]{{{digits - 1}}}"
+
+
+def _a_sum(digits: int) -> str:
+    return rf"{_a_number(digits)}\+[0-{SMALL}]"
+
+
+def _a_difference(digits: int) -> str:
+    """Numbers of one digit below SMALL lose at most themselves."""
+    small = "|".join(f"{number}-[0-{number}]" for number in range(SMALL))
+    one = f"(?:{small}|[{SMALL}-9]-[0-{SMALL}])"
+    return one if digits == 1 else f"{_a_number(digits)}-[0-{SMALL}]"
+
+
 _LENGTHS = range(1, LONGEST + 1)
 _SIZES = range(1, 4)
 
 SYMBOLIC: tuple[SymbolicSkill, ...] = (
-    SymbolicSkill("reverse", _letters, lambda text: text[::-1], _LENGTHS),
-    SymbolicSkill("sort", _letters, lambda text: "".join(sorted(text)), _LENGTHS),
-    SymbolicSkill("duplicate", _letters, _duplicate, _LENGTHS),
-    SymbolicSkill("next", _letters, _next, _LENGTHS),
-    SymbolicSkill("swap", _letters, _swap, _LENGTHS),
-    SymbolicSkill("rotate", _letters, lambda text: text[1:] + text[:1], _LENGTHS),
-    SymbolicSkill("max", _digits, max, _LENGTHS),
-    SymbolicSkill("min", _digits, min, _LENGTHS),
-    SymbolicSkill("add", _sum, _add, _SIZES),
-    SymbolicSkill("subtract", _difference, _subtract, _SIZES),
+    SymbolicSkill("reverse", _letters, lambda text: text[::-1], _of_letters, _LENGTHS),
+    SymbolicSkill("sort", _letters, lambda text: "".join(sorted(text)), _of_letters, _LENGTHS),
+    SymbolicSkill("duplicate", _letters, _duplicate, _of_letters, _LENGTHS),
+    SymbolicSkill("next", _letters, _next, _of_letters, _LENGTHS),
+    SymbolicSkill("swap", _letters, _swap, _of_letters, _LENGTHS),
+    SymbolicSkill("rotate", _letters, lambda text: text[1:] + text[:1], _of_letters, _LENGTHS),
+    SymbolicSkill("max", _digits, max, _of_digits, _LENGTHS),
+    SymbolicSkill("min", _digits, min, _of_digits, _LENGTHS),
+    SymbolicSkill("add", _sum, _add, _a_sum, _SIZES),
+    SymbolicSkill("subtract", _difference, _subtract, _a_difference, _SIZES),
 )

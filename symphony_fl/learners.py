@@ -1,0 +1,148 @@
+"""From a recipe to what learns: policy, memory, sampler of tasks and learner of an agent.
+
+torch and TRL are imported only when something is built with them, so the server can import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from symphony_fl.components import agent_skills
+from symphony_fl.learning.curriculum import Curriculum
+from symphony_fl.learning.memory import Memory
+from symphony_fl.learning.replay import ReplaySampler
+from symphony_fl.learning.skills import get_skill
+from symphony_fl.learning.skills.base import ProposingSkill
+from symphony_fl.learning.tasks import Sampler, TaskSampler
+from symphony_fl.recipe import Recipe
+
+if TYPE_CHECKING:
+    from symphony_fl.learning.grpo_settings import GRPOSettings
+    from symphony_fl.learning.model import Policy
+    from symphony_fl.learning.report import LearnReport
+
+
+class Learner(Protocol):
+    """What improves an adapter for a round."""
+
+    def improve(self, round: int, steps: int) -> LearnReport: ...
+
+    def state(self) -> dict[str, np.ndarray]: ...
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None: ...
+
+
+def recipe_policy(recipe: Recipe) -> Policy:
+    """Base model and adapter of this process; loads them at the first call."""
+    import torch
+
+    from symphony_fl.learning.model import get_policy
+
+    # Agents run side by side: two threads under contention were 3 to 30 times slower than one.
+    torch.set_num_threads(1)
+    model, adapter = recipe.model, recipe.adapter
+    return get_policy(
+        model.name,
+        model.quantization,
+        model.dtype,
+        model.device,
+        adapter.kind,
+        adapter.rank,
+        adapter.alpha,
+        adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
+    )
+
+
+def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:
+    """The agent's memory in that file, opened; None where the recipe has none."""
+    options = recipe.memory
+    return Memory(path, capacity=options.capacity, window=options.window) if options.capacity else None
+
+
+def recipe_learner(recipe: Recipe, policy: Policy, agent: int, memory: Memory | None) -> Learner:
+    """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs.
+
+    The memory is read here, as of the round's beginning: a learner is for one round.
+    """
+    seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
+    settings = _grpo_settings(recipe)
+    if recipe.selfplay.enabled:
+        assert memory is not None  # check_recipe sees to it
+        return _selfplay(recipe, policy, agent, memory, settings, seed)
+    return _learner_class(recipe.learner.name)(policy, _sampler(recipe, agent, memory, seed), settings, seed)
+
+
+def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sampler:
+    """p(T | M, theta) of eq. 5 over generated tasks."""
+    skills = agent_skills(recipe, agent)
+    if memory is None:
+        return TaskSampler(skills, seed)
+    fresh: Sampler = TaskSampler(skills, seed)
+    if recipe.curriculum.name == "learnability":
+        fresh = Curriculum(
+            skills,
+            memory.counts(recipe.memory.discount),
+            seed,
+            samples=recipe.learner.samples,
+            floor=recipe.curriculum.floor,
+            mastery=recipe.curriculum.mastery,
+        )
+    return ReplaySampler(fresh, memory, recipe.memory.replay, seed) if recipe.memory.replay else fresh
+
+
+def _selfplay(
+    recipe: Recipe, policy: Policy, agent: int, memory: Memory, settings: GRPOSettings, seed: int
+) -> Learner:
+    from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
+
+    options = recipe.selfplay
+    play = SelfPlaySettings(
+        bootstrap=options.bootstrap,
+        group=options.group,
+        weight=options.weight,
+        discount=recipe.memory.discount,
+        floor=recipe.curriculum.floor,
+        mastery=recipe.curriculum.mastery,
+        examples=options.examples,
+    )
+    skills = [
+        skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
+    ]
+    return SelfPlay(policy, skills, memory, settings, play, seed)
+
+
+def _grpo_settings(recipe: Recipe) -> GRPOSettings:
+    from symphony_fl.learning.grpo_settings import GRPOSettings
+
+    options = recipe.learner
+    return GRPOSettings(
+        prompts=options.prompts,
+        samples=options.samples,
+        learning_rate=options.learning_rate,
+        max_new_tokens=options.max_new_tokens,
+        betas=(options.beta1, options.beta2),
+        weight_decay=options.weight_decay,
+        clip_low=options.clip_low,
+        clip_high=options.clip_high,
+        kl=options.kl,
+        normalization=options.normalization,
+        scale_rewards=options.scale_rewards,
+        max_grad_norm=options.max_grad_norm,
+        temperature=options.temperature,
+        inner_epochs=options.inner_epochs,
+    )
+
+
+def _learner_class(name: str) -> Callable[..., Learner]:
+    """Imported only when chosen: TRL takes many seconds and half a gigabyte."""
+    if name == "trl":
+        from symphony_fl.learning.trl_grpo import TRLGRPO
+
+        return TRLGRPO
+    from symphony_fl.learning.grpo import GRPO
+
+    return GRPO

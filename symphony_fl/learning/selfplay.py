@@ -1,0 +1,265 @@
+"""Self-play (eq. 5 and 6): the agent's own model writes tasks, solves them, and is trained on both by GRPO.
+
+A step:
+
+ 1. cells (skill, difficulty) are drawn by the curriculum from memory, p(T | M, theta)                   `curriculum.py`
+ 2. the proposer writes `group` tasks for each cell; the skill's executor reads each, refuses what is no task of that
+    cell, and computes the gold answer of the others (Zhao et al., "Absolute Zero", arXiv 2505.03335)
+ 3. the solver answers every distinct task `samples` times; the answers are verified
+ 4. a proposal earns its learnability 4 p (1 - p), p being the solver's success rate: 0 for what is solved always or
+    never, 1 at one half; divided by the square root of how often it was written in this step; -1/2 where it is no task
+ 5. one optimizer step on both: the solver's group-relative advantages, and the proposer's, relative to its cell
+
+The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
+chooses the skill itself soon writes a handful of tasks of one skill (measured, see `naive`).
+
+After the `bootstrap`, in which the proposer's form is learnt from generated questions (never from their answers), no
+task is given: what is trained on was written by the agent. Reserved prompts (`tasks.py`) are dropped, unscored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from symphony_fl.learning.curriculum import Curriculum
+from symphony_fl.learning.episodes import Cell
+from symphony_fl.learning.grpo import task_rewards
+from symphony_fl.learning.grpo_loss import group_advantages
+from symphony_fl.learning.grpo_settings import GRPOSettings
+from symphony_fl.learning.memory import Memory
+from symphony_fl.learning.model import Policy
+from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
+from symphony_fl.learning.report import LearnReport, Meter
+from symphony_fl.learning.skills import ProposalError, Task
+from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.learning.tasks import draw_training_task, is_reserved
+
+_STREAM = 0x53504C59  # separates this learner's random stream from others drawn from the same seed
+_BOOTSTRAP = 0x424F4F54
+_ROWS = 256  # sampled at a time in the bootstrap
+INVALID = -0.5
+"""What a proposal earns that is no task."""
+
+
+@dataclass(frozen=True)
+class SelfPlaySettings:
+    """How tasks are proposed.
+
+    Attributes:
+        bootstrap: supervised steps, before the first round, on generated questions.
+        group: proposals per cell, at least 2.
+        weight: of the proposer's loss beside the solver's, at least 0.
+        discount: of the counts in memory, per round of age, for the curriculum.
+        floor, mastery: of the curriculum.
+        examples: solved tasks out of memory shown to the proposer.
+    """
+
+    bootstrap: int
+    group: int
+    weight: float
+    discount: float
+    floor: float
+    mastery: float
+    examples: int
+
+
+class SelfPlay:
+    """A learner that is given skills and no tasks. Writes nothing into the memory; its report holds the attempts.
+
+    Args:
+        policy: holds the adapter that is trained, in place.
+        skills: the agent's.
+        memory: read at the beginning of a round.
+        settings: `prompts` proposals per step, `samples` attempts at each that is a task.
+        play: see there.
+        seed: the agent's own.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        skills: Sequence[ProposingSkill],
+        memory: Memory,
+        settings: GRPOSettings,
+        play: SelfPlaySettings,
+        seed: int,
+    ) -> None:
+        if play.group < 2 or settings.prompts % play.group:
+            raise ValueError(f"group {play.group}: must be at least 2 and divide prompts, {settings.prompts}")
+        if play.bootstrap and not all(isinstance(skill, TeachableSkill) for skill in skills):
+            raise ValueError(
+                f"bootstrap {play.bootstrap}: must be 0, not all skills can teach how to propose"
+            )
+        self.skills = {skill.name: skill for skill in skills}
+        self.memory = memory
+        self.settings = settings
+        self.play = play
+        self.seed = seed
+        self.gradient = PolicyGradient(policy, settings)
+
+    def improve(self, round: int, steps: int) -> LearnReport:
+        """``steps`` steps of self-play. Deterministic in (adapter, optimizer state, memory, seed, round, steps)."""
+        if round == 1:
+            self._bootstrap()
+        meter, tally = Meter(), Tally()
+        curriculum = Curriculum(
+            list(self.skills),
+            self.memory.counts(self.play.discount),
+            self.seed,
+            samples=self.settings.samples,
+            floor=self.play.floor,
+            mastery=self.play.mastery,
+        )
+        for step in range(steps):
+            self._step(curriculum, round, step, meter, tally)
+        return meter.report(steps, tally.figures())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The optimizer's state, see `PolicyGradient.state`."""
+        return self.gradient.state()
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave; raises ValueError where it does not fit."""
+        self.gradient.load_state(state)
+
+    def _step(self, curriculum: Curriculum, round: int, step: int, meter: Meter, tally: Tally) -> None:
+        sequence = np.random.SeedSequence([self.seed, _STREAM, round, step])
+        rng = np.random.default_rng(sequence)
+        seeds = sequence.generate_state(3)
+        policy = self.gradient.digest()
+        places = curriculum.draw(rng, self.settings.prompts // self.play.group)
+        cells = [curriculum.cells[place] for place in places]
+        with meter.clock("generate"):
+            prompts = [self._prompt(cell, rng) for cell in cells]
+            proposed = self.gradient.sample(prompts, self.play.group, int(seeds[0]))
+        repeated = [cell for cell in cells for _ in range(self.play.group)]
+        written = [self._read(cell, text) for cell, text in zip(repeated, proposed.texts, strict=True)]
+        tasks = _to_solve(written)
+        tally.proposed(repeated, written)
+        if not tasks:
+            return
+        with meter.clock("generate"):
+            solved = self.gradient.sample(
+                [task.prompt for task in tasks], self.settings.samples, int(seeds[1])
+            )
+        with meter.clock("score"):
+            rewards_NG = task_rewards(tasks, solved.texts)
+            advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
+        tokens = int(solved.completion_mask.sum() + proposed.completion_mask.sum())
+        meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
+        meter.attempted(tasks, solved.texts, rewards_NG, policy)
+        scored = [Scored(solved, policy, advantages_NG.flatten(), self.settings.samples)]
+        if self.play.weight > 0:
+            success = zip((task.prompt for task in tasks), rewards_NG.mean(dim=1).tolist(), strict=True)
+            earned = proposal_rewards(written, dict(success))
+            of_cells = group_advantages(earned.view(len(cells), self.play.group))
+            scored.append(Scored(proposed, policy, of_cells.flatten(), self.play.group, self.play.weight))
+        self.gradient.update(scored, int(seeds[2]), meter)
+
+    def _prompt(self, cell: Cell, rng: np.random.Generator) -> str:
+        name, level = cell
+        shown: list[Task] = []
+        if self.play.examples:
+            known = [episode.task for episode in self.memory.replay(rng, 8 * self.play.examples)]
+            shown = [task for task in known if task.skill == name][: self.play.examples]
+        return self.skills[name].propose_prompt(shown, level)
+
+    def _read(self, cell: Cell, text: str) -> Task | None:
+        try:
+            return self.skills[cell[0]].parse_proposal(text, cell[1])
+        except ProposalError:
+            return None
+
+    def _bootstrap(self) -> None:
+        """Supervised steps on what a proposal looks like: generated questions, every cell as often as any other.
+
+        Half of each batch are questions with the answers the model gave before the first step, right or wrong: without
+        this rehearsal (Li and Hoiem, "Learning without Forgetting", ECCV 2016) the solver is lost (0.35 to 0.04).
+        """
+        teachers = [skill for skill in self.skills.values() if isinstance(skill, TeachableSkill)]
+        cells = [(skill, level) for skill in teachers for level in skill.difficulties]
+        half = self.settings.prompts // 2
+        rng = np.random.default_rng([self.seed, _BOOTSTRAP])
+        places = rng.integers(len(cells), size=(self.play.bootstrap, half))
+        drawn = [draw_training_task(cells[p][0], rng, difficulty=cells[p][1]) for p in places.flatten()]
+        taught = [
+            (cells[p][0].propose_prompt([], cells[p][1]), cells[p][0].proposal_of(task))
+            for p, task in zip(places.flatten(), drawn, strict=True)
+        ]
+        known = self._own_answers([task.prompt for task in drawn])
+        for start in range(0, len(taught), half):
+            self.gradient.imitate(taught[start : start + half] + known[start : start + half])
+
+    def _own_answers(self, prompts: Sequence[str]) -> list[tuple[str, str]]:
+        """Every prompt with one sampled completion."""
+        answered: list[tuple[str, str]] = []
+        for start in range(0, len(prompts), _ROWS):
+            part = prompts[start : start + _ROWS]
+            seed = int(np.random.SeedSequence([self.seed, _BOOTSTRAP, start]).generate_state(1)[0])
+            answered += zip(part, self.gradient.sample(part, 1, seed).texts, strict=True)
+        return answered
+
+
+def _to_solve(written: Sequence[Task | None]) -> list[Task]:
+    """The distinct tasks among proposals, in their order, without those that are reserved for evaluation."""
+    tasks = [task for task in written if task is not None and not is_reserved(task.prompt)]
+    return list({task.prompt: task for task in tasks}.values())
+
+
+def proposal_rewards(written: Sequence[Task | None], success: dict[str, float]) -> torch.Tensor:
+    """What proposals earn, float32 [n]: learnability over the root of how often it was written; `INVALID` for no task.
+
+    Tasks that were not tried (reserved prompts) earn the mean of those that were.
+    """
+    times = Counter(task.prompt for task in written if task is not None)
+    worth = {prompt: 4 * p * (1 - p) / math.sqrt(times[prompt]) for prompt, p in success.items()}
+    untried = sum(worth.values()) / len(worth) if worth else 0.0
+    return torch.tensor([INVALID if task is None else worth.get(task.prompt, untried) for task in written])
+
+
+class Tally:
+    """What was proposed in a round, and whether the proposer is collapsing.
+
+    `proposals/effective` is exp of the entropy of the distinct tasks written, over their number: 1 where all differ
+    and 0 < 1/n where all are one. `proposals/skills` is the same over the skills of what was written.
+    """
+
+    def __init__(self) -> None:
+        self.written: Counter[str] = Counter()
+        self.skills: Counter[str] = Counter()
+        self.levels: list[int] = []
+        self.all = 0
+
+    def proposed(self, cells: Sequence[Cell], written: Sequence[Task | None]) -> None:
+        self.all += len(cells)
+        for task in written:
+            if task is not None:
+                self.written[task.prompt] += 1
+                self.skills[task.skill] += 1
+                self.levels.append(task.difficulty)
+
+    def figures(self) -> dict[str, float]:
+        """By metric name, all under "proposals/"."""
+        valid = sum(self.written.values())
+        if not self.all:
+            return {}
+        figures = {"proposals/valid": valid / self.all}
+        if valid:
+            figures |= {
+                "proposals/duplicate": 1 - len(self.written) / valid,
+                "proposals/difficulty": sum(self.levels) / valid,
+                "proposals/effective": _perplexity(self.written) / valid,
+                "proposals/skills": _perplexity(self.skills),
+            }
+        return figures
+
+
+def _perplexity(counts: Counter[str]) -> float:
+    total = sum(counts.values())
+    return math.exp(-sum(n / total * math.log(n / total) for n in counts.values()))

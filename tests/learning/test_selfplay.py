@@ -1,0 +1,169 @@
+"""Self-play: what a proposal is and earns, what is trained, and that nothing given or reserved slips in."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symphony_fl.learning.grpo_settings import GRPOSettings
+from symphony_fl.learning.memory import Memory
+from symphony_fl.learning.model import Base, Policy, load_base
+from symphony_fl.learning.policy_gradient import PolicyGradient, PolicyMismatch, Scored
+from symphony_fl.learning.report import LearnReport, Meter
+from symphony_fl.learning.selfplay import INVALID, SelfPlay, SelfPlaySettings, Tally, proposal_rewards
+from symphony_fl.learning.skills import ProposalError, Task
+from symphony_fl.learning.skills.symbolic import SYMBOLIC, SymbolicSkill, question_of
+from symphony_fl.learning.tasks import is_reserved
+
+torch.set_num_threads(1)
+SETTINGS = GRPOSettings(prompts=16, samples=4, learning_rate=3e-3, max_new_tokens=16)
+PLAY = SelfPlaySettings(bootstrap=80, group=4, weight=0.2, discount=0.7, floor=0.1, mastery=0.5, examples=0)
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return load_base("tiny")
+
+
+def fresh(base: Base) -> Policy:
+    policy = Policy(base, kind="lora", rank=4, alpha=8.0)
+    policy.set(policy.initial(0))
+    return policy
+
+
+@given(st.sampled_from(SYMBOLIC), st.integers(0, 2**31), st.data())
+def test_every_question_that_is_generated_can_be_proposed(
+    skill: SymbolicSkill, seed: int, data: st.DataObject
+) -> None:
+    level = data.draw(st.sampled_from(list(skill.difficulties)))
+    task = skill.generate(np.random.default_rng(seed), level)
+    read = skill.parse_proposal(skill.proposal_of(task), level)
+    assert (read.prompt, read.answer, read.difficulty, read.origin) == (
+        task.prompt,
+        task.answer,
+        level,
+        "proposed",
+    )
+
+
+@given(
+    st.sampled_from(SYMBOLIC), st.integers(1, 7), st.text("abct059+-=<>", max_size=10) | st.text(max_size=8)
+)
+def test_what_is_read_is_a_question_of_that_difficulty(skill: SymbolicSkill, level: int, text: str) -> None:
+    if level not in skill.difficulties:
+        return
+    try:
+        task = skill.parse_proposal(text, level)
+    except ProposalError as error:
+        assert error.reason in ("unparsable", "out_of_bounds", "too_long")
+        return
+    assert question_of(task) == text and skill.verify(task, task.answer) == 1.0
+    assert int(task.answer) >= 0 if skill.name == "subtract" else task.answer
+
+
+def test_reasons() -> None:
+    reverse = SYMBOLIC[0]
+    for text, reason in (("abc", "out_of_bounds"), ("ab!d", "unparsable"), ("a" * 40, "too_long")):
+        with pytest.raises(ProposalError) as refused:
+            reverse.parse_proposal(text, 4)
+        assert refused.value.reason == reason
+
+
+def test_a_proposal_earns_its_learnability_shared_among_duplicates() -> None:
+    a, b, c = (Task("reverse", f"<reverse>{text}=", text) for text in ("ab", "bc", "cd"))
+    earned = proposal_rewards([a, a, b, None, c], {a.prompt: 0.5, b.prompt: 0.25})
+    mean = (1 / math.sqrt(2) + 0.75) / 2  # c is reserved, was not tried
+    assert earned.tolist() == pytest.approx([1 / math.sqrt(2), 1 / math.sqrt(2), 0.75, INVALID, mean])
+    assert proposal_rewards([a], {a.prompt: 1.0}).tolist() == [0.0]
+
+
+def test_the_tally_sees_a_collapse() -> None:
+    cells = [("reverse", 2)] * 4
+    wide, narrow = Tally(), Tally()
+    wide.proposed(cells, [Task(s, f"<{s}>a{i}=", "") for i, s in enumerate(("sort", "add", "max", "swap"))])
+    narrow.proposed(cells, [Task("sort", "<sort>ab=", "", 2)] * 3 + [None])
+    assert wide.figures()["proposals/effective"] == pytest.approx(1.0)
+    assert wide.figures()["proposals/skills"] == pytest.approx(4.0)
+    assert narrow.figures() == pytest.approx({
+        "proposals/valid": 0.75, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
+        "proposals/effective": 1 / 3, "proposals/skills": 1.0,
+    })  # fmt: skip
+    assert Tally().figures() == {}
+
+
+def play(base: Base, folder: Path, rounds: int, seed: int = 1) -> tuple[Policy, list[LearnReport]]:
+    policy, memory = fresh(base), Memory(folder / f"{seed}-{rounds}.sqlite", capacity=1000)
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed)
+    reports = [learner.improve(round, 2) for round in range(1, rounds + 1)]
+    memory.close()
+    return policy, reports
+
+
+def test_only_own_tasks_are_trained_on_and_runs_repeat(base: Base, tmp_path: Path) -> None:
+    policy, reports = play(base, tmp_path, 2)
+    (tmp_path / "again").mkdir()
+    again, _ = play(base, tmp_path / "again", 2)
+    assert np.array_equal(policy.get(), again.get())
+    attempts = [attempt for report in reports for attempt in report.attempts]
+    assert attempts and all(a.task.origin == "proposed" and not is_reserved(a.task.prompt) for a in attempts)
+    assert {a.task.skill for a in attempts} <= {skill.name for skill in SYMBOLIC[:3]}
+    assert len({a.policy for a in attempts}) == 4, "each step's adapter is another one"
+    assert all(0 < report.figures["proposals/valid"] <= 1 and report.mismatch < 1e-4 for report in reports)
+
+
+def test_the_bootstrap_teaches_the_form_and_keeps_the_solver(base: Base) -> None:
+    policy = fresh(base)
+    gradient = PolicyGradient(
+        policy, GRPOSettings(prompts=32, samples=4, learning_rate=3e-3, max_new_tokens=16)
+    )
+    pairs = [("=<reverse>3=", text) for text in ("abc", "bca", "tab", "dae")] + [("<sort>cab=", "abc")]
+    losses = [gradient.imitate(pairs) for _ in range(30)]
+    assert losses[-1] < losses[0] / 3
+    written = gradient.sample(["=<reverse>3="], 16, seed=0).texts
+    assert sum(len(text) == 3 for text in written) >= 12
+
+
+def test_the_adapter_that_is_trained_is_the_one_that_generated(base: Base) -> None:
+    policy = fresh(base)
+    gradient = PolicyGradient(policy, SETTINGS)
+    mine = gradient.digest()
+    rollout = gradient.sample(["<sort>cab="], 4, seed=0)
+    scored = Scored(rollout, mine, torch.tensor([1.0, -1.0, 0.5, -0.5]), 4)
+    moved = policy.get()
+    moved[0] += np.float32(1e-3)
+    policy.set(moved)
+    with pytest.raises(PolicyMismatch, match=mine.hex()):
+        gradient.update([scored], 0, Meter())
+    assert np.array_equal(policy.get(), moved)
+
+
+def test_a_weight_of_zero_leaves_the_proposer_out(base: Base) -> None:
+    """The joint step with weight w has the gradient solver + w x proposer."""
+    gradients = []
+    for weight in (0.0, 0.5, 1.0):
+        policy = fresh(base)
+        gradient = PolicyGradient(policy, GRPOSettings(2, 4, 0.0, 16, max_grad_norm=1e9))
+        mine = gradient.digest()
+        solver = Scored(gradient.sample(["<sort>cab="], 4, 0), mine, torch.tensor([1.0, -1.0, 0.5, -0.5]), 4)
+        proposer = Scored(
+            gradient.sample(["=<sort>3="], 4, 1), mine, torch.tensor([1.0, 1.0, 0.5, 0.2]), 4, weight
+        )
+        gradient.update([solver, proposer], 0, Meter())
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[1], (gradients[0] + gradients[2]) / 2, atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(gradients[0], gradients[2], atol=1e-5)
+
+
+def test_senseless_settings_are_refused(base: Base, tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m.sqlite", capacity=10)
+    with pytest.raises(ValueError, match="group 3"):
+        SelfPlay(
+            fresh(base), SYMBOLIC[:1], memory, SETTINGS, SelfPlaySettings(0, 3, 0.1, 0.7, 0.1, 0.5, 0), 0
+        )
+    memory.close()
