@@ -156,8 +156,7 @@ class SharedReward:
             raise ValueError(f"skill = {skill!r}: must be one of {', '.join(self.skills)}")
         asked = slice(None) if skill is None else [self.skills.index(skill)]
         last = round - self.delay
-        first = max(last - self.window + 1, 0)  # an empty place is no round
-        inside_NK = (first <= self._rounds_NK) & (self._rounds_NK <= last)
+        inside_NK = (last - self.window < self._rounds_NK) & (self._rounds_NK <= last)
         counts_NKS = self._counts_NKS[:, :, asked] * inside_NK[:, :, None].astype(np.float64)
         counts_N = counts_NKS.sum(axis=(1, 2))
         earned_N = (counts_NKS * self._means_NKS[:, :, asked]).sum(axis=(1, 2))
