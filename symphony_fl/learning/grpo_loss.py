@@ -21,6 +21,43 @@ def group_advantages(rewards: torch.Tensor, scale: str = "none") -> torch.Tensor
     raise ValueError(f"scale_rewards {scale!r}: one of {', '.join(SCALES)}")
 
 
+def mixed_advantages(
+    rewards_NG: torch.Tensor, baseline_N: torch.Tensor | None, weight: float, scale: str = "none"
+) -> torch.Tensor:
+    """(1 - weight) * `group_advantages` + weight * (rewards - baseline): [N, G] -> [N, G].
+
+    How the shared reward of section 5.2 (4) enters GRPO. Just added to the rewards it is the same for all samples of a
+    group and goes with their mean: (r + s) - mean(r + s) = r - mean(r), whatever s and whatever its weight. As a
+    baseline it stays: with ``scale="none"`` the mixture is r - mean(r) + weight * (mean(r) - baseline), so a group that
+    did better than the network lately did is raised as a whole, one that did worse is lowered, and groups whose
+    samples all earned the same, which GRPO learns nothing from, have a gradient.
+
+    It is a reference and no further incentive: a baseline that does not depend on the samples (the past's, hence the
+    delay) changes the variance of a policy gradient and not the direction it has on average (Williams, "Simple
+    statistical gradient-following algorithms for connectionist reinforcement learning", 1992).
+
+    Args:
+        baseline_N: the shared value of each prompt's skill, [N]; NaN where there is none yet; None where there is none
+            at all. Without one, or with ``weight`` 0, advantages are those of `group_advantages` to the bit.
+        weight: in [0, 1]. scale: of the group's part only; with "group" the two parts have different units.
+
+    Raises:
+        ValueError: ``weight`` is out of range, ``baseline_N`` is infinite or not one per prompt, an unknown ``scale``.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight {weight}: must be in [0, 1]")
+    relative_NG = group_advantages(rewards_NG, scale)
+    if baseline_N is None:
+        return relative_NG
+    if baseline_N.shape != rewards_NG.shape[:1] or baseline_N.isinf().any():
+        raise ValueError(f"baseline: {baseline_N.tolist()}, must be {len(rewards_NG)} finite values or NaN")
+    if weight == 0:
+        return relative_NG
+    baseline_N1 = baseline_N.to(rewards_NG).unsqueeze(1)
+    mixed_NG = (1 - weight) * relative_NG + weight * (rewards_NG - baseline_N1)
+    return torch.where(baseline_N1.isnan(), relative_NG, mixed_NG)
+
+
 def k3(logprobs: torch.Tensor, ref_logprobs: torch.Tensor) -> torch.Tensor:
     """Schulman's k3 estimator of KL(policy || reference) per sampled token: r - log r - 1, r = reference / policy."""
     log_ratio = ref_logprobs - logprobs

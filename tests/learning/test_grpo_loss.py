@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from symphony_fl.learning.grpo_loss import group_advantages, grpo_loss, k3
+from symphony_fl.learning.grpo_loss import group_advantages, grpo_loss, k3, mixed_advantages
 
 LN2 = math.log(2.0)
 
@@ -20,6 +22,102 @@ def test_advantages_are_relative_to_the_group() -> None:
     assert scaled[1].tolist() == [0.0] * 4
     with pytest.raises(ValueError, match="scale_rewards 'std'"):
         group_advantages(rewards, "std")
+
+
+GROUPS = st.lists(st.lists(st.integers(0, 16), min_size=4, max_size=4), min_size=1, max_size=3)
+"""Rewards in sixteenths: sums and means of four are exact, so equality below is to the bit and no rounding's luck."""
+
+
+@settings(deadline=None)
+@given(GROUPS, st.integers(0, 1024), st.integers(0, 8), st.sampled_from(["none", "group"]))
+def test_a_shared_reward_that_is_added_changes_nothing(
+    sixteenths: list[list[int]], shared: int, weight: int, scale: str
+) -> None:
+    """The naive way, local + weight * shared: not one bit of the advantages."""
+    rewards = torch.tensor(sixteenths) / 16
+    added = rewards + weight / 8 * shared / 1024
+    assert torch.equal(group_advantages(added, scale), group_advantages(rewards, scale))
+
+
+@settings(deadline=None)
+@given(GROUPS, st.integers(0, 1024), st.integers(0, 8))
+def test_the_mixture_moves_each_group_by_its_lead(
+    sixteenths: list[list[int]], shared: int, weight: int
+) -> None:
+    """r - mean(r) + weight * (mean(r) - baseline), which is another update wherever the two differ."""
+    rewards, baseline, w = torch.tensor(sixteenths) / 16, shared / 1024, weight / 8
+    mixed = mixed_advantages(rewards, torch.full((len(rewards),), baseline), w)
+    relative = group_advantages(rewards)
+    lead = rewards.mean(dim=1, keepdim=True) - baseline
+    assert torch.equal(mixed, relative + w * lead)
+    for row in range(len(rewards)):
+        same = w * float(lead[row]) == 0
+        assert torch.equal(mixed[row], relative[row]) == same
+
+
+def test_mixed_advantages_by_hand() -> None:
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    baseline = torch.tensor([0.5, 0.5, math.nan], dtype=torch.float64)
+    mixed = mixed_advantages(rewards, baseline, 0.5)
+    # 0.5 * 0.75 + 0.5 * 0.5, 0.5 * -0.25 + 0.5 * -0.5; all right: half of 0.5; no baseline: the group's
+    assert mixed.tolist() == [[0.625, -0.375, -0.375, -0.375], [0.25] * 4, [0.0] * 4]
+    assert mixed.dtype == torch.float32
+    assert mixed_advantages(rewards[:2], baseline[:2], 1.0).tolist() == [[0.5, -0.5, -0.5, -0.5], [0.5] * 4]
+    scaled = mixed_advantages(rewards, baseline, 0.5, "group")
+    by_hand = 0.5 * torch.tensor([0.75, -0.25, -0.25, -0.25]) / 0.5001 + 0.5 * (rewards[0] - 0.5)
+    torch.testing.assert_close(scaled[0], by_hand)
+
+
+@pytest.mark.parametrize("scale", ["none", "group"])
+def test_without_weight_or_baseline_it_is_the_group_to_the_bit(scale: str) -> None:
+    rewards = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
+    plain = group_advantages(rewards, scale)
+    for baseline, weight in (
+        (None, 0.7),
+        (torch.full((5,), 0.3), 0.0),
+        (torch.full((5,), math.nan), 0.0),
+        (torch.full((5,), math.nan), 0.7),
+    ):
+        assert torch.equal(mixed_advantages(rewards, baseline, weight, scale), plain)
+    assert not torch.equal(mixed_advantages(rewards, torch.full((5,), 0.3), 0.7, scale), plain)
+
+
+def test_its_weight_alone_changes_the_update() -> None:
+    """Gradients of the whole loss: the same bits without weight, others with it, also where all failed alike."""
+    rewards, baseline = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([0.25, 0.25])
+    old = torch.full((4, 3), -1.0)
+
+    def gradient(advantages: torch.Tensor) -> torch.Tensor:
+        logprobs = old.clone().requires_grad_()
+        grpo_loss(logprobs, old, advantages.reshape(-1), torch.ones(4, 3), max_tokens=3).backward()
+        assert logprobs.grad is not None
+        return logprobs.grad
+
+    without = gradient(group_advantages(rewards))
+    assert torch.equal(gradient(mixed_advantages(rewards, baseline, 0.0)), without)
+    assert torch.equal(gradient(group_advantages(rewards + 0.5 * baseline.unsqueeze(1))), without)
+    changed = gradient(mixed_advantages(rewards, baseline, 0.5))
+    # -A / (rows * max_tokens) with A = 0.5, -0.5 and 0, 0 plus 0.5 * (mean - 0.25): 0.125 and -0.125
+    expected = -torch.tensor([0.625, -0.375, -0.125, -0.125]) / 12
+    torch.testing.assert_close(changed, expected.unsqueeze(1).expand(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "weight", "message"),
+    [
+        (torch.zeros(2), -0.1, r"weight -0.1: must be in \[0, 1\]"),
+        (torch.zeros(2), math.nan, "weight nan"),
+        (None, 1.5, "weight 1.5"),
+        (torch.zeros(3), 0.5, "must be 2 finite values or NaN"),
+        (torch.zeros(2, 1), 0.0, "must be 2 finite values or NaN"),
+        (torch.tensor([0.0, math.inf]), 0.5, "baseline: .*inf"),
+    ],
+)
+def test_impossible_mixtures_are_refused(baseline: torch.Tensor | None, weight: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mixed_advantages(torch.zeros(2, 4), baseline, weight)
+    with pytest.raises(ValueError, match="scale_rewards 'std'"):
+        mixed_advantages(torch.zeros(2, 4), None, 0.0, "std")
 
 
 def test_k3_by_hand() -> None:
