@@ -81,6 +81,7 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
     capabilities = json.loads((tmp_path / "run" / "capabilities.json").read_text())
     for child in children:
         vector = capabilities.pop(child.data.tags["did"])
+        assert len(vector) == 10
         for skill, capability in vector.items():
             assert capability["score"] == pytest.approx(child.data.metrics[f"accuracy/{skill}"])
             assert capability["low"] <= capability["score"] <= capability["high"]
