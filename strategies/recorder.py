@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from logging import INFO, WARNING
 
 from flwr.app import Message
 from flwr.common import log
 
 from clients.messages import MessageError, content_bytes, unpack_details
+from symphony_fl.capabilities import agent_figures, network_figures, skill_scores
 from symphony_fl.history import Event, History
 from symphony_fl.tracking import Tracker
 
@@ -23,13 +24,21 @@ class Recorder:
     """Counts bytes and collects what agents report, round by round."""
 
     def __init__(
-        self, history: History, tracker: Tracker, *, agents: int, rounds: int, evaluate_every: int
+        self,
+        history: History,
+        tracker: Tracker,
+        *,
+        agents: int,
+        rounds: int,
+        evaluate_every: int,
+        skills: Sequence[str],
     ) -> None:
         self.history = history
         self._tracker = tracker
         self._agents = agents
         self._rounds = rounds
         self._evaluate_every = evaluate_every
+        self._skills = tuple(skills)
         self._started = time.monotonic()
         self._bytes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
@@ -62,6 +71,8 @@ class Recorder:
         try:
             details = unpack_details(message.content)
             metrics = _checked(details.get("metrics", {}))
+            if kind == "evaluate":
+                _check_accuracies(metrics, self._skills)
         except MessageError as error:
             self.refused(round, agent, error)
             return False
@@ -80,7 +91,12 @@ class Recorder:
             self.history.add(Event("bytes", round, agent, dict(counts)))
             self._tracker.agent(agent, round, counts)
         self._bytes.clear()
+        agents, scores_NS = skill_scores(self.history, round, self._skills)
         figures = self._figures(round)
+        if agents:
+            figures |= network_figures(scores_NS)
+            for agent, own in zip(agents, agent_figures(scores_NS, self._skills), strict=True):
+                self._tracker.agent(agent, round, own)
         self._tracker.run(round, figures)
         log(INFO, "%s", self._progress(round, figures))
 
@@ -133,3 +149,11 @@ def _checked(metrics: object) -> dict[str, float]:
         if not abs(value) < 1e300:  # also refuses NaN
             raise MessageError(f"metrics: {name} = {value}: must be finite")
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _check_accuracies(metrics: Mapping[str, float], skills: Sequence[str]) -> None:
+    """An evaluation is whole or refused: a missing or impossible accuracy would spoil the network's figures."""
+    for name in ("accuracy/mean", *(f"accuracy/{skill}" for skill in skills)):
+        value = metrics.get(name)
+        if value is None or not 0 <= value <= 1:
+            raise MessageError(f"metrics: {name} = {value}: must be there and in [0, 1]")

@@ -116,6 +116,11 @@ class Roster:
             # The first key heard is the agent's; another node claiming its number is turned away.
             log(WARNING, "node %d claims to be agent %d with another key: ignored", node, member.agent)
             return
+        if any(other.did == member.did and other.agent != member.agent for other in self._members.values()):
+            # What is booked by did:key, capabilities for one, must not be two agents'.
+            self._faults[node] = f"agent {member.agent}: the key {member.did} is another agent's"
+            log(WARNING, "node %d does not take part: %s", node, self._faults[node])
+            return
         self._members[member.agent] = member
 
     def _complaint(self, timeout: float) -> str:

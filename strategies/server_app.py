@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import INFO
@@ -24,6 +24,7 @@ from strategies.gossip import Gossip
 from strategies.isolated import isolated
 from strategies.recorder import Recorder
 from strategies.roster import Roster
+from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.components import check_recipe, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder
 from symphony_fl.history import History
@@ -65,19 +66,19 @@ def _run(grid: Grid, run: Run) -> None:
     log(INFO, "symphony: recipe %s (digest %s), folder %s", recipe.name, recipe.digest, folder)
     history = History(folder / "history.jsonl")
     tracker = Tracker(recipe.tracking.uri or default_tracking_uri(), recipe, run.name, folder)
-    started = time.monotonic()
-    try:
-        _rounds(grid, run, history, tracker)
-    except BaseException as error:
-        _finish(run, history, tracker, "failed", time.monotonic() - started, str(error))
-        raise
-    _finish(run, history, tracker, "completed", time.monotonic() - started, "")
-
-
-def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
-    recipe = run.recipe
     greeting = ConfigRecord({"run": run.name, "digest": recipe.digest, "recipe": recipe.to_json()})
     roster = Roster(recipe.agents, greeting)
+    started = time.monotonic()
+    try:
+        _rounds(grid, run, roster, history, tracker)
+    except BaseException as error:
+        _finish(run, roster, history, tracker, "failed", time.monotonic() - started, str(error))
+        raise
+    _finish(run, roster, history, tracker, "completed", time.monotonic() - started, "")
+
+
+def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
+    recipe = run.recipe
     roster.gather(grid, recipe.limits.wait_for_nodes)
     for member in roster.members():
         tracker.tag_agent(member.agent, {"did": member.did, "base": member.base})
@@ -87,6 +88,7 @@ def _rounds(grid: Grid, run: Run, history: History, tracker: Tracker) -> None:
         agents=recipe.agents,
         rounds=recipe.rounds,
         evaluate_every=recipe.tasks.evaluate_every,
+        skills=recipe.tasks.skills,
     )
     finished = min(member.round for member in roster.members())
     config = ConfigRecord({"run": run.name, "digest": recipe.digest})
@@ -188,8 +190,10 @@ def _claimed(run: Run) -> Iterator[None]:
         yield
 
 
-def _finish(run: Run, history: History, tracker: Tracker, status: str, seconds: float, error: str) -> None:
-    """Plots and adapters into MLflow, the result into the run's folder."""
+def _finish(
+    run: Run, roster: Roster, history: History, tracker: Tracker, status: str, seconds: float, error: str
+) -> None:
+    """Result and capabilities into the run's folder; these, plots and adapters into MLflow."""
     history.close()
     recipe = run.recipe
     result: dict[str, Any] = {
@@ -208,14 +212,31 @@ def _finish(run: Run, history: History, tracker: Tracker, status: str, seconds: 
     }
     if error:
         result["error"] = error
-    aside = run.folder / "result.json.new"
-    aside.write_text(json.dumps(result, indent=2))
-    os.replace(aside, run.folder / "result.json")
+    tracker.artifact(_write(run.folder / "result.json", result))
+    tracker.artifact(run.folder / "recipe.json")
     if history.rounds("evaluate"):
-        for picture in plot_run(history, run.folder / "plots"):
+        tasks = recipe.tasks
+        for picture in plot_run(history, run.folder / "plots", tasks.skills, tasks.held_out):
             tracker.artifact(picture, "plots")
+        _publish_capabilities(run, roster, history, tracker)
     for adapter in sorted(run.folder.glob("agents/*/adapter/*")):
         tracker.artifact(adapter, f"adapters/{adapter.parent.parent.name}")
-    tracker.artifact(run.folder / "result.json")
-    tracker.artifact(run.folder / "recipe.json")
     tracker.finish("FINISHED" if status == "completed" else "FAILED")
+
+
+def _publish_capabilities(run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
+    """Who could do what at the last evaluation, by did:key."""
+    dids = {member.agent: member.did for member in roster.members()}
+    if len(dids) < run.recipe.agents:
+        return  # a resumed run that could not gather its agents again has nothing new to say of them
+    tasks = run.recipe.tasks
+    vectors = capability_vectors(history, history.rounds("evaluate")[-1], tasks.skills, tasks.held_out)
+    tracker.artifact(_write(run.folder / "capabilities.json", by_did(vectors, dids)))
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> Path:
+    """JSON that is there as a whole or not at all."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(value, indent=2))
+    os.replace(aside, path)
+    return path

@@ -6,7 +6,7 @@ In reading order:
     learning/        how an agent improves: tasks, sampling, GRPO, base models and adapters
     options.py       every key of a recipe; recipe.py reads and checks them
     components.py    from a recipe's short names to the parts above
-    history.py       what happened, and the figures a run is judged by
+    history.py       what happened, and the figures a run is judged by; capabilities.py: who can do what
     tracking.py      the same in MLflow; plots.py and tables.py for people
     launch.py        recipes through real `flwr run`
     cli.py           the `symphony` command

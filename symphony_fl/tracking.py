@@ -5,6 +5,14 @@ Metric names (the paper, section 6.4, in the field's words):
     accuracy/<skill>, accuracy/mean                 held-out accuracy, 0 to 1; mean over all skills of the run
     accuracy/own                                    mean over the skills the agent trains on itself
     accuracy/min                                    parent run: the lowest agent's mean (child runs: the skill "min")
+    affinity/<skill>                                child runs: agent-task affinity, the agent's accuracy less the mean
+                                                    over the agents evaluated in the round, -1 to 1
+    affinity/mean_abs                               parent run: mean of |affinity| over agents and skills
+    specialisation                                  0: equally good at everything, 1: good at one skill only;
+                                                    parent run: mean over agents
+    diversity                                       parent run: diversity of expertise, 0 (all agents have one profile)
+                                                    to 1 (their skills are disjoint); chance adds to it, `capabilities`
+                                                    says how much
     reward/local, reward/<skill>                    mean reward of the round's rollouts, 0 to 1
     bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j

@@ -63,6 +63,8 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
             "bytes/sent",
             "bytes/flower",
             "drift",
+            "affinity/sort",
+            "specialisation",
         } <= child.data.metrics.keys()
         assert child.data.tags["did"].startswith("did:key:z6Mk")
     plots = {item.path for item in client.list_artifacts(parent.info.run_id, "plots")}
@@ -71,7 +73,20 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
         "plots/accuracy_by_bytes.png",
         "plots/drift.png",
         "plots/skills.png",
+        "plots/expertise.png",
+        "plots/diversity.png",
     } <= plots
+    assert {"diversity", "specialisation", "affinity/mean_abs"} <= parent.data.metrics.keys()
+    assert "capabilities.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+    capabilities = json.loads((tmp_path / "run" / "capabilities.json").read_text())
+    for child in children:
+        vector = capabilities.pop(child.data.tags["did"])
+        assert len(vector) == 10
+        for skill, capability in vector.items():
+            assert capability["score"] == pytest.approx(child.data.metrics[f"accuracy/{skill}"])
+            assert capability["low"] <= capability["score"] <= capability["high"]
+            assert capability["attempts"] == 4
+    assert not capabilities, "nobody else has any"
     assert client.list_artifacts(parent.info.run_id, "adapters/0000")
 
 
