@@ -15,8 +15,9 @@ import numpy as np
 from clients.exchange import Exchange
 from clients.home import Home, State
 from symphony_fl.components import agent_skills, held_out_tasks
+from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
-from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy
+from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
 from symphony_fl.learning.episodes import Episode
 from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.sampling import accuracy
@@ -67,9 +68,14 @@ class Agent:
         self.state = loaded if loaded is not None else State(adapter=initial)
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
+        self.earned: dict[str, tuple[float, int]] = {}  # by skill: mean reward and attempts of this round
         self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
         if self.memory is not None:
             self.memory.rewind(self.state.round)  # a round that was killed before its commit is forgotten
+        self.reward = recipe_reward(recipe, number)
+        heard = _below("reward/", self.state.arrays)
+        if heard:
+            self.reward.load_state(heard)
         self.metrics: dict[str, float] = {}
         if loaded is None:
             self._commit()
@@ -106,6 +112,8 @@ class Agent:
         with self._timed("merge"):
             merged = self.exchange.merge(self.state, mail)
             self.state.adapter = merged.adapter
+        for sender, round, reports in merged.rewards:
+            self.reward.hear(sender, round, reports)
         self.metrics |= merged.metrics
         self._commit()
 
@@ -125,7 +133,7 @@ class Agent:
             raise AgentError(f"round {round} was asked for and round {self.state.round} is finished")
         averaged = self._improve(round)
         with self._timed("seal"):
-            sealed = self.exchange.seal(self.state, round)
+            sealed = self.exchange.seal(self.state, round, self._tell(round))
             self.state.adapter = sealed.adapter
         self.metrics |= sealed.metrics
         self.state.round = round
@@ -158,7 +166,10 @@ class Agent:
 
     def _improve(self, round: int) -> dict[str, float]:
         """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""
-        learner = recipe_learner(self.recipe, self.policy, self.number, self.memory)
+        values = {skill: self.reward.value(round, skill) for skill in self.recipe.tasks.skills}
+        shared = {skill: value for skill, value in values.items() if value is not None}
+        self.metrics |= {f"reward_shared/{skill}": value for skill, value in shared.items()}
+        learner = recipe_learner(self.recipe, self.policy, self.number, self.memory, shared)
         optimizer = _below("optimizer/", self.state.arrays)
         if optimizer:
             learner.load_state(optimizer)
@@ -179,11 +190,20 @@ class Agent:
         }
         self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()} | report.figures
         self._remember(report, round)
+        self.earned = report.earned()
         options = self.recipe.learner
         return {
             "num-examples": float(options.steps * options.prompts * options.samples),
             "reward": report.reward,
         }
+
+    def _tell(self, round: int) -> list[RewardReport]:
+        """What this agent says it earned; nothing where nobody acts on it, since every byte counts."""
+        if self.recipe.reward.shared == "off":
+            return []
+        reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]
+        self.reward.hear(self.number, round, reports)
+        return reports
 
     def _remember(self, report: LearnReport, round: int) -> None:
         """Into the memory M_i, as one transaction, before the home's commit: what a kill leaves behind is rewound."""
@@ -204,6 +224,8 @@ class Agent:
 
     def _commit(self) -> None:
         self.state.arrays |= self.exchange.arrays()
+        if self.recipe.reward.shared != "off":
+            self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
         self.home.commit(self.state)
 
     def _digest(self) -> str:

@@ -20,7 +20,7 @@ from symphony_fl.components import (
 )
 from symphony_fl.exchange.cross_term import cross_term_error
 from symphony_fl.exchange.density import Adaptive
-from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
+from symphony_fl.exchange.envelope import Expectation, RewardReport, Terms, Update, open_envelope, seal
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
 from symphony_fl.exchange.merge import Offer, Received
@@ -34,11 +34,13 @@ DENSITY = "density"  # the array of an adaptive density
 
 @dataclass(frozen=True)
 class Outcome:
-    """The adapter after a merge or a sealing, float32 [P], figures about it, and labelled envelopes to hand over."""
+    """The adapter after a merge or a sealing, float32 [P], figures about it, labelled envelopes to hand over, and
+    what others said they earned: (sender, its round, reports)."""
 
     adapter: np.ndarray
     metrics: dict[str, float]
     outbox: dict[str, bytes] = field(default_factory=dict)
+    rewards: list[tuple[int, int, tuple[RewardReport, ...]]] = field(default_factory=list)
 
 
 class Exchange:
@@ -101,7 +103,7 @@ class Exchange:
         """What a round of learning starts from, float32 [P]."""
         return self.rule.start(adapter)
 
-    def seal(self, state: State, round: int) -> Outcome:
+    def seal(self, state: State, round: int, rewards: Sequence[RewardReport] = ()) -> Outcome:
         """Select, code and sign what this round shares (eq. 3): one envelope, the same for every neighbour, and
         the envelopes of others that are to be passed on."""
         if self.topology is None or not self.topology.neighbours(self.number, round):
@@ -115,6 +117,7 @@ class Exchange:
             indices=indices,
             values=offer.values[indices],
             adapter=digest(state.adapter),
+            rewards=rewards,
         )
         adapter = self.rule.record(state.adapter, indices, sealed.update.values, round)
         metrics = {
@@ -143,6 +146,7 @@ class Exchange:
         """
         counts: dict[str, float] = {}
         received: list[Received] = []
+        heard = []
         for label, data in mail.items():
             try:
                 update = self._open(state, data)
@@ -154,13 +158,14 @@ class Exchange:
                 continue
             state.last_seen[update.sender] = max(update.round, state.last_seen.get(update.sender, 0))
             received.append(self._weighed(state, update))
+            heard.append((received[-1].sender, update.round, update.rewards))
             if isinstance(self.rule, Epidemic) and self.rule.passes_on(update.round, state.round):
                 self._relay(state, received[-1].sender, label, data)
         metrics = counts | {"merged": float(len(received))}
         if not received:
             return Outcome(state.adapter, metrics)
         metrics |= self._distances(state, received)
-        return Outcome(self.rule.merge(state.adapter, received, state.round), metrics)
+        return Outcome(self.rule.merge(state.adapter, received, state.round), metrics, rewards=heard)
 
     def _open(self, state: State, data: bytes) -> Update:
         """Raises EnvelopeError, also for an agent of the run that has no business to send to this one."""

@@ -5,7 +5,7 @@ torch and TRL are imported only when something is built with them, so the server
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,12 +15,14 @@ from symphony_fl.components import agent_skills
 from symphony_fl.learning.curriculum import Curriculum
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.replay import ReplaySampler
+from symphony_fl.learning.reward import SharedReward
 from symphony_fl.learning.skills import get_skill
 from symphony_fl.learning.skills.base import ProposingSkill
 from symphony_fl.learning.tasks import Sampler, TaskSampler
 from symphony_fl.recipe import Recipe
 
 if TYPE_CHECKING:
+    from symphony_fl.learning.grpo import Baseline
     from symphony_fl.learning.grpo_settings import GRPOSettings
     from symphony_fl.learning.model import Policy
     from symphony_fl.learning.report import LearnReport
@@ -63,17 +65,41 @@ def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:
     return Memory(path, capacity=options.capacity, window=options.window) if options.capacity else None
 
 
-def recipe_learner(recipe: Recipe, policy: Policy, agent: int, memory: Memory | None) -> Learner:
+def recipe_reward(recipe: Recipe, agent: int) -> SharedReward:
+    """What an agent hears of everybody's rewards (section 5.2 (4)), fresh."""
+    options = recipe.reward
+    return SharedReward(
+        agent, recipe.agents, recipe.tasks.skills, options.window, options.delay, options.trim
+    )
+
+
+def recipe_learner(
+    recipe: Recipe, policy: Policy, agent: int, memory: Memory | None, shared: Mapping[str, float]
+) -> Learner:
     """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs.
 
-    The memory is read here, as of the round's beginning: a learner is for one round.
+    The memory is read here, as of the round's beginning, and `shared` holds the shared reward of each skill that has
+    one: a learner is for one round.
     """
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
     settings = _grpo_settings(recipe)
     if recipe.selfplay.enabled:
         assert memory is not None  # check_recipe sees to it
-        return _selfplay(recipe, policy, agent, memory, settings, seed)
-    return _learner_class(recipe.learner.name)(policy, _sampler(recipe, agent, memory, seed), settings, seed)
+        return _selfplay(recipe, policy, agent, memory, settings, seed, shared)
+    sampler = _sampler(recipe, agent, memory, seed)
+    if recipe.learner.name == "trl":
+        from symphony_fl.learning.trl_grpo import TRLGRPO  # takes many seconds and half a gigabyte
+
+        return TRLGRPO(policy, sampler, settings, seed)
+    from symphony_fl.learning.grpo import GRPO
+
+    return GRPO(policy, sampler, settings, seed, _baseline(recipe, shared))
+
+
+def _baseline(recipe: Recipe, shared: Mapping[str, float]) -> Baseline | None:
+    from symphony_fl.learning.grpo import Baseline
+
+    return Baseline(shared, recipe.reward.weight) if recipe.reward.shared in ("baseline", "both") else None
 
 
 def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sampler:
@@ -95,7 +121,13 @@ def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sa
 
 
 def _selfplay(
-    recipe: Recipe, policy: Policy, agent: int, memory: Memory, settings: GRPOSettings, seed: int
+    recipe: Recipe,
+    policy: Policy,
+    agent: int,
+    memory: Memory,
+    settings: GRPOSettings,
+    seed: int,
+    shared: Mapping[str, float],
 ) -> Learner:
     from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
 
@@ -108,11 +140,12 @@ def _selfplay(
         floor=recipe.curriculum.floor,
         mastery=recipe.curriculum.mastery,
         examples=options.examples,
+        shared_weight=recipe.reward.weight if recipe.reward.shared in ("proposer", "both") else 0.0,
     )
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
     ]
-    return SelfPlay(policy, skills, memory, settings, play, seed)
+    return SelfPlay(policy, skills, memory, settings, play, seed, shared, _baseline(recipe, shared))
 
 
 def _grpo_settings(recipe: Recipe) -> GRPOSettings:
@@ -135,14 +168,3 @@ def _grpo_settings(recipe: Recipe) -> GRPOSettings:
         temperature=options.temperature,
         inner_epochs=options.inner_epochs,
     )
-
-
-def _learner_class(name: str) -> Callable[..., Learner]:
-    """Imported only when chosen: TRL takes many seconds and half a gigabyte."""
-    if name == "trl":
-        from symphony_fl.learning.trl_grpo import TRLGRPO
-
-        return TRLGRPO
-    from symphony_fl.learning.grpo import GRPO
-
-    return GRPO

@@ -121,6 +121,24 @@ class SelfPlayOptions:
 
 
 @dataclass
+class RewardOptions:
+    shared: str = option(
+        "off",
+        "where the shared windowed reward acts: off, baseline (advantages), proposer (learnability), both",
+        choices=("off", "baseline", "proposer", "both"),
+    )
+    weight: float = option(0.2, "of the shared reward where it acts", low=0, high=1)
+    window: int = option(5, "rounds averaged over", low=1)
+    delay: int = option(1, "rounds before the current one at which the window ends", low=1)
+    trim: float = option(
+        0.25,
+        "share of the agents cut at each end of the average, since rewards are self-reported",
+        above=0,
+        high=0.49,
+    )
+
+
+@dataclass
 class TopologyOptions:
     name: str = option("ring", "the graph G = (A, E) of who sends to whom")
     degree: int = option(3, "neighbours per agent (k_regular, small_world)", low=1)
@@ -225,6 +243,7 @@ class Recipe:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     curriculum: CurriculumOptions = field(default_factory=CurriculumOptions)
     selfplay: SelfPlayOptions = field(default_factory=SelfPlayOptions)
+    reward: RewardOptions = field(default_factory=RewardOptions)
     topology: TopologyOptions = field(default_factory=TopologyOptions)
     exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
     adversary: AdversaryOptions = field(default_factory=AdversaryOptions)

@@ -14,6 +14,10 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     to 1 (their skills are disjoint); chance adds to it, `capabilities`
                                                     says how much
     reward/local, reward/<skill>                    mean reward of the round's rollouts, 0 to 1
+    reward_shared/<skill>                           the network's windowed, delayed, trimmed mean as this agent heard it
+    difficulty                                      mean over the round's attempts (agents with a memory)
+    proposals/{valid,duplicate,difficulty}          of self-play: shares of tasks among what was written, mean level
+    proposals/{effective,skills}                    distinct tasks over all, number of skills, both by entropy
     bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
     bytes/flower                                    bytes of the whole Flower message contents, both directions

@@ -21,12 +21,14 @@ Shapes: N prompts, G samples each, B = N G rows, P prompt and T completion token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from symphony_fl.learning.grpo_loss import group_advantages
+from symphony_fl.learning.grpo_loss import group_advantages, mixed_advantages
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Policy
 from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
@@ -37,10 +39,26 @@ from symphony_fl.learning.tasks import Sampler
 _STREAM = 0x47  # separates the learner's random stream from others drawn from the same seed
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The shared reward as a baseline across agents and rounds (section 5.2 (4)): skill -> value, and its weight."""
+
+    values: Mapping[str, float]
+    weight: float
+
+
 class GRPO:
     """Trains the adapter that is in ``policy``, in place; its optimizer's state lasts, see `state`."""
 
-    def __init__(self, policy: Policy, sampler: Sampler, settings: GRPOSettings, seed: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        sampler: Sampler,
+        settings: GRPOSettings,
+        seed: int,
+        baseline: Baseline | None = None,
+    ) -> None:
+        self.baseline = baseline
         self.sampler = sampler
         self.settings = settings
         self.seed = seed
@@ -71,12 +89,22 @@ class GRPO:
             )
         with meter.clock("score"):
             rewards_NG = task_rewards(tasks, rollout.texts)
-            advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
+            advantages_NG = advantages(tasks, rewards_NG, self.settings.scale_rewards, self.baseline)
         tokens = int(rollout.completion_mask.sum())
         meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
         meter.attempted(tasks, rollout.texts, rewards_NG, policy)
         scored = Scored(rollout, policy, advantages_NG.reshape(-1), self.settings.samples)
         self.gradient.update([scored], int(seeds[1]), meter)
+
+
+def advantages(
+    tasks: Sequence[Task], rewards_NG: torch.Tensor, scale: str, baseline: Baseline | None
+) -> torch.Tensor:
+    """[N, G]: relative to the group, mixed with relative to the network where there is a baseline for the skill."""
+    if baseline is None:
+        return group_advantages(rewards_NG, scale)
+    values_N = torch.tensor([baseline.values.get(task.skill, math.nan) for task in tasks])
+    return mixed_advantages(rewards_NG, values_N, baseline.weight, scale)
 
 
 def task_rewards(tasks: Sequence[Task], texts: Sequence[str]) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +55,11 @@ class LearnReport:
     seconds: dict[str, float]
     attempts: tuple[Attempt, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+
+    def earned(self) -> dict[str, tuple[float, int]]:
+        """Skill -> mean reward and number of attempts."""
+        counts = Counter(attempt.task.skill for attempt in self.attempts)
+        return {skill: (self.rewards[skill], count) for skill, count in sorted(counts.items())}
 
 
 class Meter:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ import torch
 
 from symphony_fl.learning.curriculum import Curriculum
 from symphony_fl.learning.episodes import Cell
-from symphony_fl.learning.grpo import task_rewards
+from symphony_fl.learning.grpo import Baseline, advantages, task_rewards
 from symphony_fl.learning.grpo_loss import group_advantages
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.memory import Memory
@@ -58,6 +58,7 @@ class SelfPlaySettings:
         discount: of the counts in memory, per round of age, for the curriculum.
         floor, mastery: of the curriculum.
         examples: solved tasks out of memory shown to the proposer.
+        shared_weight: of the shared reward in a proposal's learnability.
     """
 
     bootstrap: int
@@ -67,6 +68,7 @@ class SelfPlaySettings:
     floor: float
     mastery: float
     examples: int
+    shared_weight: float = 0.0
 
 
 class SelfPlay:
@@ -79,6 +81,8 @@ class SelfPlay:
         settings: `prompts` proposals per step, `samples` attempts at each that is a task.
         play: see there.
         seed: the agent's own.
+        shared: the network's recent reward by skill, where known.
+        baseline: of the solver's advantages.
     """
 
     def __init__(
@@ -89,6 +93,8 @@ class SelfPlay:
         settings: GRPOSettings,
         play: SelfPlaySettings,
         seed: int,
+        shared: Mapping[str, float] | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         if play.group < 2 or settings.prompts % play.group:
             raise ValueError(f"group {play.group}: must be at least 2 and divide prompts, {settings.prompts}")
@@ -101,6 +107,8 @@ class SelfPlay:
         self.settings = settings
         self.play = play
         self.seed = seed
+        self.shared = shared or {}
+        self.baseline = baseline
         self.gradient = PolicyGradient(policy, settings)
 
     def improve(self, round: int, steps: int) -> LearnReport:
@@ -150,17 +158,28 @@ class SelfPlay:
             )
         with meter.clock("score"):
             rewards_NG = task_rewards(tasks, solved.texts)
-            advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
+            advantages_NG = advantages(tasks, rewards_NG, self.settings.scale_rewards, self.baseline)
         tokens = int(solved.completion_mask.sum() + proposed.completion_mask.sum())
         meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
         meter.attempted(tasks, solved.texts, rewards_NG, policy)
         scored = [Scored(solved, policy, advantages_NG.flatten(), self.settings.samples)]
         if self.play.weight > 0:
-            success = zip((task.prompt for task in tasks), rewards_NG.mean(dim=1).tolist(), strict=True)
-            earned = proposal_rewards(written, dict(success))
+            rates = zip(tasks, rewards_NG.mean(dim=1).tolist(), strict=True)
+            success = {task.prompt: self._with_shared(task.skill, rate) for task, rate in rates}
+            earned = proposal_rewards(written, success)
             of_cells = group_advantages(earned.view(len(cells), self.play.group))
             scored.append(Scored(proposed, policy, of_cells.flatten(), self.play.group, self.play.weight))
         self.gradient.update(scored, int(seeds[2]), meter)
+
+    def _with_shared(self, skill: str, rate: float) -> float:
+        """A success rate drawn towards what the network earns in the skill (section 5.2 (4)).
+
+        It enters here because learnability is no linear function: a term that all proposals for a cell share would go
+        with the cell's mean. A task that the agent fails and the network would solve gains; one that it solves where
+        the network fails gains as well.
+        """
+        weight = self.play.shared_weight
+        return (1 - weight) * rate + weight * self.shared[skill] if skill in self.shared else rate
 
     def _prompt(self, cell: Cell, rng: np.random.Generator) -> str:
         name, level = cell
