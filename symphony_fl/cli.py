@@ -216,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         "points",
         metavar="POINT",
         nargs="*",
-        help='e.g. "epidemic exchange.density=0.1" (default: a grid of them)',
+        help='e.g. "default exchange.density=0.1" (default: a grid of them)',
     )
     sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0, 1, 2])
     sub.add_argument(

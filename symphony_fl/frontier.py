@@ -33,18 +33,18 @@ POINTS: tuple[str, ...] = (
     "choco",
     "sparta",
     # bits and density of the shared state
-    "epidemic exchange.selection=dense exchange.coding=int4",
-    "epidemic exchange.selection=dense",
-    "epidemic exchange.density=0.1",
+    "default exchange.selection=dense exchange.coding=int4",
+    "default exchange.selection=dense",
+    "default exchange.density=0.1",
+    "default",
+    "default exchange.density=0.02",
+    "default exchange.coding=int4",
     "epidemic",
-    "epidemic exchange.density=0.02",
-    "epidemic exchange.coding=int4",
-    "epidemic topology.name=ring",
     # adapters
-    "epidemic exchange.density=0.1 adapter.rank=4",
-    "epidemic exchange.density=0.2 adapter.rank=2",
-    "epidemic exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
-    "epidemic exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
+    "default exchange.density=0.1 adapter.rank=4",
+    "default exchange.density=0.2 adapter.rank=2",
+    "default exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
+    "default exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
 )
 """Rule x density x bits x adapter on the default job; every point trains as many steps on as many samples."""
 
@@ -63,7 +63,7 @@ class Figures:
 
 
 def point_recipe(point: str, seed: int) -> Recipe:
-    """The checked recipe of a point, such as "epidemic exchange.density=0.1"; raises RecipeError."""
+    """The checked recipe of a point, such as "default exchange.density=0.1"; raises RecipeError."""
     name, *overrides = point.split()
     return check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
 

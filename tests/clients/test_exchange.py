@@ -17,7 +17,7 @@ ROUNDS = 12
 
 
 def build(number: int, *overrides: str, arrays: dict[str, np.ndarray] | None = None) -> Exchange:
-    recipe = check_recipe(load_recipe("default", ["agents=2", f"rounds={ROUNDS}", *overrides]))
+    recipe = check_recipe(load_recipe("gossip", ["agents=2", f"rounds={ROUNDS}", *overrides]))
     key = bytes([number + 1]) * 32
     return Exchange(key, number, recipe, "run", bytes(16), LAYOUT, INITIAL, arrays or {})
 
