@@ -11,8 +11,8 @@ export OMP_NUM_THREADS := 1
 run: $(READY)  ## the main job: four agents teach each other
 	$(BIN)/symphony run default
 
-test: $(READY)  ## all tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+test: $(READY)  ## all tests that take seconds, two files at a time
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(READY)  ## and those that take minutes
 	$(BIN)/python -m pytest
