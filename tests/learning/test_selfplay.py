@@ -18,7 +18,7 @@ from symphony_fl.learning.policy_gradient import PolicyGradient, PolicyMismatch,
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.selfplay import INVALID, SelfPlay, SelfPlaySettings, Tally, proposal_rewards
 from symphony_fl.learning.skills import ProposalError, Task
-from symphony_fl.learning.skills.symbolic import SYMBOLIC, SymbolicSkill, question_of
+from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC, SymbolicSkill, question_of
 from symphony_fl.learning.tasks import is_reserved
 
 torch.set_num_threads(1)
@@ -37,7 +37,7 @@ def fresh(base: Base) -> Policy:
     return policy
 
 
-@given(st.sampled_from(SYMBOLIC), st.integers(0, 2**31), st.data())
+@given(st.sampled_from(SYMBOLIC + LONG), st.integers(0, 2**31), st.data())
 def test_every_question_that_is_generated_can_be_proposed(
     skill: SymbolicSkill, seed: int, data: st.DataObject
 ) -> None:

@@ -27,11 +27,20 @@ from symphony_fl.learning.skills.gsm import GSM
 from symphony_fl.learning.skills.multihop import MULTIHOP
 from symphony_fl.learning.skills.openqa import OPENQA
 from symphony_fl.learning.skills.spider import SPIDER_SAMPLE
-from symphony_fl.learning.skills.symbolic import SYMBOLIC
+from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC
 from symphony_fl.learning.skills.text2sql import TEXT2SQL
 
 _SQL: tuple[Skill, ...] = (TEXT2SQL, SPIDER_SAMPLE)
-_FAMILIES: tuple[tuple[Skill, ...], ...] = (SYMBOLIC, ARITHMETIC, GSM, MULTIHOP, OPENQA, CODE, _SQL)
+_FAMILIES: tuple[tuple[Skill, ...], ...] = (
+    SYMBOLIC,
+    LONG,
+    ARITHMETIC,
+    GSM,
+    MULTIHOP,
+    OPENQA,
+    CODE,
+    _SQL,
+)
 
 SKILLS: dict[str, Skill] = {skill.name: skill for family in _FAMILIES for skill in family}
 

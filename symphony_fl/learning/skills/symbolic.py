@@ -10,10 +10,13 @@ sequence: ``<reverse>abc=`` -> ``cba``. The tokenizer of ``tiny`` reads every ot
     next        abt             bca         each letter's successor; the last letter's is the first
     swap        abcde           badce       neighbours change places, pair by pair
     rotate      abcd            bcda        the first letter goes to the end
-    max         7,41,12         41          how many numbers below 100, 2-4
-    min         7,41,12         7
-    add         17+25           42          tens of the sum plus one, 1-5 (so no number reaches 50)
-    subtract    42-17           25          tens of the first number plus one, 1-5
+    max         741         7           the largest digit; digits, 1-7
+    min         741         1
+    add         17+2        19          digits of the first number, 1-3; at most 4 is added
+    subtract    42-3        39          digits of the first number, 1-3; at most 4 is taken away
+
+The ``_long`` ones are the same skills, in the same prompts, with up to nine letters or digits: beyond what the embedded
+model was warm-started on, so that something new can be learnt.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ SMALL = 4
 class SymbolicSkill:
     """One symbolic skill: ``draw(rng, difficulty)`` writes a question, ``solve(question)`` is its one right answer.
 
-    ``form(difficulty)`` is the regular expression of all questions that ``draw`` can write.
+    ``form(difficulty)`` is the regular expression of all questions that ``draw`` can write. ``word`` is the name in
+    the prompt's token where that is another than the skill's.
     """
 
     name: str
@@ -46,9 +50,12 @@ class SymbolicSkill:
     form: Callable[[int], str]
     difficulties: range
     max_new_tokens: int = 2 * LONGEST + 2
+    word: str = ""
 
     def task(self, question: str, difficulty: int) -> Task:
-        return Task(self.name, f"{skill_token(self.name)}{question}=", self.solve(question), difficulty)
+        return Task(
+            self.name, f"{skill_token(self.word or self.name)}{question}=", self.solve(question), difficulty
+        )
 
     def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
         level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
@@ -65,7 +72,7 @@ class SymbolicSkill:
             raise SkillError(
                 f"skill {self.name!r}: difficulty {difficulty} is outside {levels[0]}..{levels[-1]}"
             )
-        return f"={skill_token(self.name)}{difficulty}="
+        return f"={skill_token(self.word or self.name)}{difficulty}="
 
     def proposal_of(self, task: Task) -> str:
         """The question alone."""
@@ -73,8 +80,9 @@ class SymbolicSkill:
 
     def parse_proposal(self, text: str, difficulty: int) -> Task:
         """The task of a question that a model wrote; raises ProposalError."""
-        if len(text) > LONGEST + 2:
-            raise ProposalError("too_long", f"{len(text)} characters, at most {LONGEST + 2}")
+        longest = self.difficulties[-1] + 2
+        if len(text) > longest:
+            raise ProposalError("too_long", f"{len(text)} characters, at most {longest}")
         if not re.fullmatch(self.form(difficulty), text):
             other = any(re.fullmatch(self.form(level), text) for level in self.difficulties)
             said = f"{text!r} is no {self.name} question of difficulty {difficulty}"
@@ -94,7 +102,7 @@ def skill_token(name: str) -> str:
 
 def question_of(task: Task) -> str:
     """The question inside a symbolic prompt: ``<reverse>abc=`` -> ``abc``."""
-    return task.prompt[len(skill_token(task.skill)) : -1]
+    return task.prompt[task.prompt.index(">") + 1 : -1]
 
 
 def _letters(rng: np.random.Generator, length: int) -> str:
@@ -178,4 +186,19 @@ SYMBOLIC: tuple[SymbolicSkill, ...] = (
     SymbolicSkill("min", _digits, min, _of_digits, _LENGTHS),
     SymbolicSkill("add", _sum, _add, _a_sum, _SIZES),
     SymbolicSkill("subtract", _difference, _subtract, _a_difference, _SIZES),
+)
+
+HARDER = 9
+"""Letters of the hardest questions below: two more than the embedded model has ever been shown."""
+
+LONG: tuple[SymbolicSkill, ...] = tuple(
+    replace(
+        skill,
+        name=f"{skill.name}_long",
+        word=skill.name,
+        difficulties=range(1, HARDER + 1),
+        max_new_tokens=2 * HARDER + 2,
+    )
+    for skill in SYMBOLIC
+    if skill.difficulties == _LENGTHS
 )
