@@ -129,6 +129,27 @@ def test_no_update_is_longer_than_the_median_one_times_the_clip() -> None:
         assert np.allclose(merged, np.array([3.0, -4.0, 4.8, 6.4]) / 4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("density", [1.0, 0.1])
+def test_flipped_signs_are_found_and_different_work_is_not(density: float) -> None:
+    """Three agents agree on two entries in three; the fourth sends the opposite, or something of its own."""
+    rng = np.random.default_rng(1)
+    common = rng.standard_normal(4000)
+
+    def update(sender: int, direction: np.ndarray) -> Received:
+        noisy = (direction + rng.standard_normal(4000)).astype(F)
+        chosen = np.sort(np.argsort(-np.abs(noisy))[: int(4000 * density)])
+        return Received(sender, 0.25, 1, chosen, np.sign(noisy[chosen]).astype(F))
+
+    honest = [update(sender, common) for sender in range(3)]
+    for fourth, counts in ((update(3, -common), False), (update(3, np.zeros(4000)), True)):
+        rule = build_rule("epidemic", 4000, agents=4, number=9, robust="clip")
+        merged = rule.merge(np.zeros(4000, dtype=F), [*honest, fourth], 1)
+        expected = np.zeros(4000)
+        for one in [*honest, fourth] if counts else honest:
+            expected[one.indices] += one.values / (4 if counts else 3)
+        assert np.allclose(merged, expected, atol=1e-6)
+
+
 def test_keep_starts_from_what_was_not_sent() -> None:
     for keep in (False, True):
         rule = build_rule("epidemic", 3, agents=2, combine="agents", keep=keep)

@@ -3,6 +3,10 @@
 - clip: as agents, once every update longer than `clip` times the round's lower median length is cut to that, so that
   one sender cannot outweigh the others (norm clipping, Sun et al. 2019, "Can You Really Backdoor Federated Learning?";
   the median as in ClippedGossip's adaptive radius, see `robust.py`). Agents need not move the same entries.
+  What then contradicts the others beyond chance is left out of the round: an update whose signs, where the sum of the
+  others' has one, disagree more often than they agree by over three standard deviations of a fair coin (a sign test).
+  Flipped signs are as long as honest ones, and only this finds them; agents that learn different things agree as often
+  as not, and stay.
 - median, trimmed: per round and entry over the agents heard from, an entry not sent counting as 0; one hostile
   agent in four cannot move the median far. Hidden minorities lose too: what only one agent moved is dropped.
 """
@@ -29,7 +33,8 @@ class _Update:
 
 
 class Clip:
-    """The mean over all agents of updates that are at most `factor` times as long as the round's lower median one.
+    """The mean over all agents of updates that do not contradict the others, none longer than `factor` times the
+    round's lower median one.
 
     Args:
         size: P.
@@ -67,11 +72,22 @@ class Clip:
         roots, quotients and products are rounded as IEEE 754 says."""
         lengths = sorted(update.length for update in updates)
         most = self.factor * lengths[(len(lengths) - 1) // 2]
-        for update in updates:
-            if update.length <= most:
-                total[update.indices] += update.units
-            else:
-                total[update.indices] += np.rint(update.units * (most / update.length)).astype(np.int64)
+        cut = [
+            update.units
+            if update.length <= most
+            else np.rint(update.units * (most / update.length)).astype(np.int64)
+            for update in updates
+        ]
+        everybody = np.zeros(self.size, dtype=np.int64)
+        for update, units in zip(updates, cut, strict=True):
+            everybody[update.indices] += units
+        counted = [
+            (update, units)
+            for update, units in zip(updates, cut, strict=True)
+            if not _contradicts(units, everybody[update.indices] - units)
+        ]
+        for update, units in counted:  # those who count stand in for those who do not
+            total[update.indices] += np.rint(units * (len(updates) / len(counted))).astype(np.int64)
 
     def state(self) -> dict[str, np.ndarray]:
         rounds = sorted(self.open)
@@ -93,6 +109,13 @@ class Clip:
             indices, units = np.array(state["open_indices"][part]), np.array(state["open_units"][part])
             self.open.setdefault(int(round), []).append(_Update(indices, units, _length(units)))
             start += int(count)
+
+
+def _contradicts(units: np.ndarray, others: np.ndarray) -> bool:
+    """A sign test: more disagreement than chance gives, int64 [k] both."""
+    agreement = int(np.sum(np.sign(units) * np.sign(others)))
+    compared = int(np.count_nonzero((units != 0) & (others != 0)))
+    return agreement < 0 and agreement**2 > 9 * compared
 
 
 def _length(units: np.ndarray) -> float:
