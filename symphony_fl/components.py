@@ -184,6 +184,7 @@ def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
         robust=options.robust,
         clip=options.clip,
         trim=options.trim,
+        agreement=options.agreement,
     )
 
 

@@ -176,6 +176,11 @@ class ExchangeOptions:
         "norms are clipped to this multiple of one's own, or of the round's median (robust: clip)",
         above=0,
     )
+    agreement: float = option(
+        -3.0,
+        "least agreement of an update's signs with the others', in standard deviations of a fair coin "
+        "(epidemic, robust: clip); 2 where all agents learn the same",
+    )
     trim: float = option(
         0.25, "share of the updates dropped at each end (robust: trimmed)", above=0, high=0.5
     )

@@ -141,8 +141,9 @@ def test_flipped_signs_are_found_and_different_work_is_not(density: float) -> No
         return Received(sender, 0.25, 1, chosen, np.sign(noisy[chosen]).astype(F))
 
     honest = [update(sender, common) for sender in range(3)]
-    for fourth, counts in ((update(3, -common), False), (update(3, np.zeros(4000)), True)):
-        rule = build_rule("epidemic", 4000, agents=4, number=9, robust="clip")
+    other = update(3, np.zeros(4000))
+    for fourth, agreement, counts in ((update(3, -common), -3, False), (other, -3, True), (other, 3, False)):
+        rule = build_rule("epidemic", 4000, agents=4, number=9, robust="clip", agreement=agreement)
         merged = rule.merge(np.zeros(4000, dtype=F), [*honest, fourth], 1)
         expected = np.zeros(4000)
         for one in [*honest, fourth] if counts else honest:

@@ -44,6 +44,7 @@ def build_rule(
     robust: str = "none",
     clip: float = 1.0,
     trim: float = 0.25,
+    agreement: float = -3.0,
 ) -> Rule:
     """The rule of a run, with a fresh state.
 
@@ -53,7 +54,7 @@ def build_rule(
         alpha: mixing factor (average, delta). scaling: mixing or sum (delta).
         momentum: of delta's average and of noloco's outer step. gamma: choco's consensus step.
         combine, eta, keep, window, hops: epidemic's. step, pull: noloco's.
-        robust: one of `ROBUST`; clip and trim are its arguments.
+        robust: one of `ROBUST`; clip, trim and agreement are its arguments.
 
     Raises:
         MergeError: unknown name, an argument out of range, or a robust variant the rule cannot have.
@@ -65,7 +66,7 @@ def build_rule(
     if name == "epidemic":
         if combine not in ("agents", "senders"):
             raise MergeError(f"combine={combine!r}: must be agents or senders")
-        pool = build_pool(combine if robust == "none" else robust, size, agents, trim, clip)
+        pool = build_pool(combine if robust == "none" else robust, size, agents, trim, clip, agreement)
         return Epidemic(size, number, pool, eta, keep, window, hops)
     rule: Rule
     if name == "average":

@@ -3,10 +3,10 @@
 - clip: as agents, once every update longer than `clip` times the round's lower median length is cut to that, so that
   one sender cannot outweigh the others (norm clipping, Sun et al. 2019, "Can You Really Backdoor Federated Learning?";
   the median as in ClippedGossip's adaptive radius, see `robust.py`). Agents need not move the same entries.
-  What then contradicts the others beyond chance is left out of the round: an update whose signs, where the sum of the
-  others' has one, disagree more often than they agree by over three standard deviations of a fair coin (a sign test).
-  Flipped signs are as long as honest ones, and only this finds them; agents that learn different things agree as often
-  as not, and stay.
+  Then a sign test: where the sum of the others' has a sign, an update's agrees with it or not; what agrees less often
+  than a fair coin by `agreement` standard deviations does not count in that round. At -3 what contradicts the others
+  is left out: flipped signs are as long as honest ones, and only this finds them, while agents that learn different
+  things agree as often as not, and stay. Where all agents learn the same, 2 also leaves out what is unrelated.
 - median, trimmed: per round and entry over the agents heard from, an entry not sent counting as 0; one hostile
   agent in four cannot move the median far. Hidden minorities lose too: what only one agent moved is dropped.
 """
@@ -40,14 +40,16 @@ class Clip:
         size: P.
         agents: N.
         factor: above 0.
+        agreement: least agreement with the others, in standard deviations of a fair coin.
     """
 
-    def __init__(self, size: int, agents: int, factor: float) -> None:
+    def __init__(self, size: int, agents: int, factor: float, agreement: float = -3.0) -> None:
         if not 0.0 < factor < float("inf"):
             raise MergeError(f"clip={factor}: must be above 0")
         self.size = size
         self.agents = agents
         self.factor = factor
+        self.agreement = agreement
         self.total = np.zeros(size, dtype=np.int64)
         self.open: dict[int, list[_Update]] = {}
 
@@ -84,7 +86,7 @@ class Clip:
         counted = [
             (update, units)
             for update, units in zip(updates, cut, strict=True)
-            if not _contradicts(units, everybody[update.indices] - units)
+            if len(updates) < 3 or _agreement(units, everybody[update.indices] - units) >= self.agreement
         ]
         for update, units in counted:  # those who count stand in for those who do not
             total[update.indices] += np.rint(units * (len(updates) / len(counted))).astype(np.int64)
@@ -111,11 +113,11 @@ class Clip:
             start += int(count)
 
 
-def _contradicts(units: np.ndarray, others: np.ndarray) -> bool:
-    """A sign test: more disagreement than chance gives, int64 [k] both."""
+def _agreement(units: np.ndarray, others: np.ndarray) -> float:
+    """How much more often the signs of int64 [k] agree than a fair coin's would, in its standard deviations."""
     agreement = int(np.sum(np.sign(units) * np.sign(others)))
     compared = int(np.count_nonzero((units != 0) & (others != 0)))
-    return agreement < 0 and agreement**2 > 9 * compared
+    return agreement / math.sqrt(compared) if compared else 0.0
 
 
 def _length(units: np.ndarray) -> float:
@@ -202,14 +204,16 @@ class Robust:
             place += int(count)
 
 
-def build_pool(name: str, size: int, agents: int, trim: float = 0.25, clip: float = 1.0) -> Pool:
+def build_pool(
+    name: str, size: int, agents: int, trim: float = 0.25, clip: float = 1.0, agreement: float = -3.0
+) -> Pool:
     """The pool by its short name: agents, senders, clip, median or trimmed. Raises MergeError for another."""
     if name == "agents":
         return MeanOfAgents(size, agents)
     if name == "senders":
         return MeanOfSenders(size, agents)
     if name == "clip":
-        return Clip(size, agents, clip)
+        return Clip(size, agents, clip, agreement)
     if name in ("median", "trimmed"):
         return Robust(size, agents, None if name == "median" else trim)
     raise MergeError(f"combine={name!r}: must be one of agents, senders, clip, median, trimmed")
