@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -90,19 +91,20 @@ def frontier(options: argparse.Namespace) -> int:
     points = options.points or list(grid.POINTS)
     _check_writable(str(file.with_suffix(".md")))
     rows: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
-    todo = grid.work(points, options.seeds, rows)
-    with private_superlink() as link:
-        for number, (point, recipe) in enumerate(todo, start=1):
-            print(f"[{number}/{len(todo)}] {point}, seed {recipe.seed}", flush=True)
-            rows.append({"point": point, "recipe_digest": recipe.digest} | _run_or_report(link, recipe))
-            _write_json(str(file), {"runs": rows})
-    chosen = [row for row in rows if row["point"] in points and row["seed"] in options.seeds]
-    found = grid.figures(chosen)
+    wanted = grid.wanted(points, options.seeds)
+    todo = grid.still_to_run(wanted, rows)
+    if todo:
+        with private_superlink() as link:
+            for number, (point, recipe) in enumerate(todo, start=1):
+                print(f"[{number}/{len(todo)}] {point}, seed {recipe.seed}", flush=True)
+                rows.append({"point": point, "recipe_digest": recipe.digest} | _run_or_report(link, recipe))
+                _write_json(str(file), {"runs": rows})
+    found = grid.figures(grid.finished(wanted, rows))
     print(grid.frontier_table(found))
     file.with_suffix(".md").write_text(grid.frontier_table(found) + "\n")
     picture = grid.plot_frontier(found, file.with_suffix(".png"))
     log_summary(default_tracking_uri(), "frontier", [picture, file.with_suffix(".md"), file])
-    return 0 if all(row["status"] == "completed" for row in chosen) else 1
+    return 1 if grid.still_to_run(wanted, rows) else 0
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -182,8 +184,12 @@ def _check_writable(path: str | None) -> None:
 
 
 def _write_json(path: str | None, values: Any) -> None:
-    if path is not None:
-        Path(path).expanduser().write_text(json.dumps(values, indent=2))
+    if path is None:
+        return
+    file = Path(path).expanduser()
+    aside = file.with_name(file.name + ".new")  # a kill while writing must not cost what was there
+    aside.write_text(json.dumps(values, indent=2))
+    os.replace(aside, file)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -68,28 +68,39 @@ def point_recipe(point: str, seed: int) -> Recipe:
     return check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
 
 
-def work(
-    points: Sequence[str], seeds: Sequence[int], done: Sequence[Mapping[str, Any]]
+def wanted(points: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, Recipe]]:
+    """(point, recipe) of all that is asked for, the first seed of every point first; raises RecipeError."""
+    return [(point, point_recipe(point, seed)) for seed in seeds for point in points]
+
+
+def finished(
+    wanted: Sequence[tuple[str, Recipe]], rows: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The rows of completed runs of what is wanted. A run of an earlier version of a recipe has another digest."""
+    found = {(row["point"], row["recipe_digest"]): row for row in rows if row["status"] == "completed"}
+    keys = [(point, recipe.digest) for point, recipe in wanted]
+    return [found[key] for key in keys if key in found]
+
+
+def still_to_run(
+    wanted: Sequence[tuple[str, Recipe]], rows: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, Recipe]]:
-    """(point, recipe) of what is still to be run: all of the first seed first. A point's recipe is part of its
-    identity, so a row of an earlier version of a recipe does not count."""
-    had = {(row["point"], row["recipe_digest"]) for row in done if row["status"] == "completed"}
-    wanted = [(point, point_recipe(point, seed)) for seed in seeds for point in points]
+    """What has no completed run yet."""
+    had = {(row["point"], row["recipe_digest"]) for row in finished(wanted, rows)}
     return [(point, recipe) for point, recipe in wanted if (point, recipe.digest) not in had]
 
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> list[Figures]:
-    """Means over seeds by point, fewest bytes first; `best` where no point has both fewer bytes and more accuracy."""
-    done = [row for row in rows if row["status"] == "completed"]
-    totals = {point: _kilobytes(done, point) for point in dict.fromkeys(row["point"] for row in done)}
-    means = {point: mean(_accuracies(done, point)) for point in totals}
+    """Means of completed rows by point, fewest bytes first; `best` where nothing has fewer bytes and more accuracy."""
+    totals = {point: _kilobytes(rows, point) for point in dict.fromkeys(row["point"] for row in rows)}
+    means = {point: mean(_accuracies(rows, point)) for point in totals}
     base = totals.get(BASELINE)
     return [
         Figures(
             point=point,
-            seeds=len(_accuracies(done, point)),
+            seeds=len(_accuracies(rows, point)),
             accuracy=means[point],
-            spread=stdev(_accuracies(done, point)) if len(_accuracies(done, point)) > 1 else 0.0,
+            spread=stdev(_accuracies(rows, point)) if len(_accuracies(rows, point)) > 1 else 0.0,
             kilobytes=totals[point],
             ratio=base / totals[point] if base and totals[point] else None,
             best=not any(totals[other] <= totals[point] and means[other] > means[point] for other in totals),

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from symphony_fl.frontier import POINTS, figures, frontier_table, plot_frontier, point_recipe, work
+from symphony_fl.frontier import (
+    POINTS,
+    figures,
+    finished,
+    frontier_table,
+    plot_frontier,
+    point_recipe,
+    still_to_run,
+    wanted,
+)
 from symphony_fl.recipe import RecipeError
 
 
@@ -29,9 +38,11 @@ ROWS = [
     row("isolated", 1, 0.0, 0, "failed"),
 ]
 
+COMPLETED = [item for item in ROWS if item["status"] == "completed"]
+
 
 def test_means_ratios_and_who_is_beaten() -> None:
-    found = {item.point: item for item in figures(ROWS)}
+    found = {item.point: item for item in figures(COMPLETED)}
     assert list(found) == ["isolated", "epidemic", "choco", "fedavg"]
     assert found["fedavg"].accuracy == pytest.approx(0.91) and found["fedavg"].ratio == 1
     assert found["fedavg"].spread == pytest.approx(0.0141421, rel=1e-4)
@@ -42,20 +53,23 @@ def test_means_ratios_and_who_is_beaten() -> None:
 
 
 def test_what_is_done_is_not_run_again_and_what_failed_is() -> None:
-    todo = work(["fedavg", "isolated"], [0, 1, 2], ROWS)
+    asked = wanted(["fedavg", "isolated"], [0, 1, 2])
+    todo = still_to_run(asked, ROWS)
     assert [(point, recipe.seed) for point, recipe in todo] == [
         ("isolated", 1),
         ("fedavg", 2),
         ("isolated", 2),
     ]
+    again = [*ROWS, row("isolated", 1, 0.5, 0)]
+    assert len(finished(asked, again)) == 4 and len(still_to_run(asked, again)) == 2
     stale = [item | {"recipe_digest": "0" * 16} for item in ROWS]
-    assert len(work(["fedavg"], [0, 1], stale)) == 2
+    assert finished(asked, stale) == [] and len(still_to_run(asked, stale)) == 6
 
 
 def test_table_and_plot_hold_every_point(tmp_path: Path) -> None:
-    table = frontier_table(figures(ROWS))
+    table = frontier_table(figures(COMPLETED))
     assert "| * | `epidemic` | 1 | 0.910 ± 0.000 | 60.0 | 100.0x |" in table
-    assert plot_frontier(figures(ROWS), tmp_path / "frontier.png").stat().st_size > 10_000
+    assert plot_frontier(figures(COMPLETED), tmp_path / "frontier.png").stat().st_size > 10_000
 
 
 def test_every_point_of_the_grid_is_a_recipe() -> None:
