@@ -54,7 +54,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
             "learner.prompts = 16: must be a multiple",
         ),
         ("memory.capacity=9 selfplay.enabled=true learner.name=trl", "learner.name = 'trl': must be 'grpo'"),
-        ("memory.capacity=9 selfplay.enabled=true tasks.skills=[addition]", "nobody can propose its tasks"),
+        ("memory.capacity=9 selfplay.enabled=true tasks.skills=[code_deduction]", "must be 0 for skill"),
         ("adversary.agents=[4] adversary.attack=scale", "adversary.agents = 4: must be 0 to 3"),
         ("adversary.attack=bribe", "adversary.attack = 'bribe': unknown"),
         ("agents=1", "agents = 1: must be at least 2"),

@@ -2,7 +2,8 @@
 
     base.py         Task, the Skill protocol
     symbolic.py     ten skills on short strings and small numbers, for the embedded model
-    arithmetic.py   few-shot arithmetic and word problems, for pretrained models
+    arithmetic.py   few-shot arithmetic and word problems, for pretrained models; few_shot.py: their form, asked and
+                    proposed; arithmetic_shots.py: what proposers are shown
     code.py         outputs, inputs and programs of small functions; code_programs.py: where those come from
     text2sql.py     questions about a database; sql_tables.py, sql_questions.py: generated ones; spider.py: Spider's
     gsm.py          grade-school mathematics: gsm8k (rows), gsm_symbolic (generated)
