@@ -27,7 +27,7 @@ from symphony_fl.exchange.rules import RULES, build_rule
 from symphony_fl.exchange.select import SELECTIONS, Selection, SelectionError, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
-from symphony_fl.learning.skills import SKILLS, SkillError, Task
+from symphony_fl.learning.skills import SKILLS, SkillError, Task, install_rows
 from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks import held_out
 from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
@@ -51,6 +51,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
         _known("tasks.skills", skill, SKILLS)
     if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
         raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
+    try:
+        install_sources(recipe)
+    except SkillError as error:
+        raise RecipeError(f"tasks.sources: {error}") from None
     _known("adversary.attack", recipe.adversary.attack, ATTACKS)
     for agent in recipe.adversary.agents:
         if not 0 <= agent < recipe.agents:
@@ -102,6 +106,17 @@ def _check_selfplay(recipe: Recipe) -> None:
         raise RecipeError(f"learner.name = {recipe.learner.name!r}: must be 'grpo' for selfplay.enabled")
 
 
+def install_sources(recipe: Recipe) -> None:
+    """See to it that this process asks the recipe's skills with the recipe's rows, before any task is drawn.
+
+    Raises
+    ------
+    SkillError
+        As of `install_rows`.
+    """
+    install_rows(recipe.tasks.sources, recipe.tasks.skills)
+
+
 def recipe_topology(recipe: Recipe) -> Topology:
     """The graph of the run."""
     options = recipe.topology
@@ -127,7 +142,8 @@ def agent_skills(recipe: Recipe, agent: int) -> list[str]:
 
 
 def held_out_tasks(recipe: Recipe) -> list[Task]:
-    """The tasks every agent is evaluated on; the same for all recipes that share skills, number and seed."""
+    """The tasks every agent is evaluated on; the same for all recipes that share skills, sources, number and seed."""
+    install_sources(recipe)
     return held_out(recipe.tasks.skills, recipe.tasks.held_out, recipe.tasks.held_out_seed)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from symphony_fl.components import agent_skills
+from symphony_fl.components import agent_skills, install_sources
 from symphony_fl.learning.curriculum import Curriculum
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.replay import ReplaySampler
@@ -81,6 +81,7 @@ def recipe_learner(
     The memory is read here, as of the round's beginning, and `shared` holds the shared reward of each skill that has
     one: a learner is for one round.
     """
+    install_sources(recipe)  # an agent's messages may each come to a fresh process
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
     settings = _grpo_settings(recipe)
     if recipe.selfplay.enabled:

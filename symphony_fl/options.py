@@ -80,6 +80,10 @@ class TaskOptions:
         ["reverse", "sort", "duplicate", "next", "swap", "rotate", "max", "min", "add", "subtract"],
         "skills of the run; every agent is evaluated on all of them",
     )
+    sources: list[str] = option(
+        [],
+        "real data for skills of rows, as skill=folder-or-hub-name:split; without it they ask a few shipped rows",
+    )
     split: str = option(
         "disjoint",
         "disjoint: each agent trains on its own share of the skills only; all: every agent trains on all",

@@ -22,7 +22,7 @@ from symphony_fl.recipe import (
 
 @pytest.mark.parametrize("path", sorted(RECIPES_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    recipe = load_recipe(str(path))
+    recipe = check_recipe(load_recipe(str(path)))
     assert recipe.description, "a recipe says in one line what it is for"
     assert recipe.name == path.stem
     assert "symphony" in path.read_text().splitlines()[0], "a recipe opens with its own run command"
@@ -54,7 +54,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
             "learner.prompts = 16: must be a multiple",
         ),
         ("memory.capacity=9 selfplay.enabled=true learner.name=trl", "learner.name = 'trl': must be 'grpo'"),
-        ("memory.capacity=9 selfplay.enabled=true tasks.skills=[addition]", "nobody can propose its tasks"),
+        ("memory.capacity=9 selfplay.enabled=true tasks.skills=[code_deduction]", "must be 0 for skill"),
         ("adversary.agents=[4] adversary.attack=scale", "adversary.agents = 4: must be 0 to 3"),
         ("adversary.attack=bribe", "adversary.attack = 'bribe': unknown"),
         ("agents=1", "agents = 1: must be at least 2"),
@@ -66,6 +66,23 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ("tasks.skills=[ad]", "tasks.skills = 'ad': unknown"),
         ("tasks.skills=[]", "tasks.skills = []: must be at least one"),
         ("tasks.skills=[add,add]", "none twice"),
+        ("tasks.sources=[gsm8k]", "tasks.sources: 'gsm8k': must look like skill=folder-or-hub-name:split"),
+        (
+            "tasks.sources=[gsm8k=a/b:train]",
+            "tasks.sources: 'gsm8k=a/b:train': 'gsm8k' is none of the skills",
+        ),
+        (
+            "tasks.skills=[nq,sort] tasks.sources=[nq=tests:train]",
+            "tasks.sources: 'nq=tests:train': 'tests' must be a hub name owner/name, or a folder from / or ~ on",
+        ),
+        (
+            "tasks.skills=[nq] tasks.sources=[nq=/no/such:train]",
+            "tasks.sources: 'nq=/no/such:train': rows of nq_open: source '/no/such' is neither",
+        ),
+        (
+            "tasks.skills=[sort] tasks.sources=[sort=/tmp:train]",
+            "tasks.sources: 'sort=/tmp:train': skill 'sort' is generated: it takes no rows",
+        ),
         ("tasks.held_out=90000", "tasks.held_out = 90000: must be at least 1 and at most 500"),
         ("model.name=/no/such/folder", "model.name = '/no/such/folder': no such folder"),
         ("topology.name=hypercube agents=6", "hypercube"),

@@ -2,7 +2,8 @@
 
     base.py         Task, the Skill protocol
     symbolic.py     ten skills on short strings and small numbers, for the embedded model
-    arithmetic.py   few-shot arithmetic and word problems, for pretrained models
+    arithmetic.py   few-shot arithmetic and word problems, for pretrained models; few_shot.py: their form, asked and
+                    proposed; arithmetic_shots.py: what proposers are shown
     code.py         outputs, inputs and programs of small functions; code_programs.py: where those come from
     text2sql.py     questions about a database; sql_tables.py, sql_questions.py: generated ones; spider.py: Spider's
     gsm.py          grade-school mathematics: gsm8k (rows), gsm_symbolic (generated)
@@ -11,7 +12,7 @@
 
 gsm, multihop and openqa stand on questions.py (forms, the skill's class), proposals.py (tasks that a model writes),
 rows.py and loaders.py (datasets), world.py (made-up facts), expressions.py, metrics.py; code and text2sql on
-text_rows.py (datasets) and text.py (questions in prompts, answers in completions).
+text_rows.py (datasets) and text.py (questions in prompts, answers in completions). sources.py: datasets in recipes.
 
 A new family is a file with a tuple of skills, listed in ``_FAMILIES``.
 """
@@ -19,6 +20,7 @@ A new family is a file with a tuple of skills, listed in ``_FAMILIES``.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.base import ProposalError, ProposingSkill, Skill, SkillError, Task
@@ -26,6 +28,7 @@ from symphony_fl.learning.skills.code import CODE
 from symphony_fl.learning.skills.gsm import GSM
 from symphony_fl.learning.skills.multihop import MULTIHOP
 from symphony_fl.learning.skills.openqa import OPENQA
+from symphony_fl.learning.skills.sources import Source, parse_source, with_source
 from symphony_fl.learning.skills.spider import SPIDER_SAMPLE
 from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC
 from symphony_fl.learning.skills.text2sql import TEXT2SQL
@@ -44,6 +47,8 @@ _FAMILIES: tuple[tuple[Skill, ...], ...] = (
 
 SKILLS: dict[str, Skill] = {skill.name: skill for family in _FAMILIES for skill in family}
 
+_INSTALLED: dict[str, Source] = {}  # skills of this process whose rows are not the shipped ones
+
 
 def get_skill(name: str) -> Skill:
     """The skill of that short name.
@@ -58,4 +63,50 @@ def get_skill(name: str) -> Skill:
     raise SkillError(f"unknown skill {name!r}{hint} (known: {', '.join(SKILLS)})")
 
 
-__all__ = ["SKILLS", "ProposalError", "ProposingSkill", "Skill", "SkillError", "Task", "get_skill"]
+def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
+    """From here on, in this process, ``get_skill`` gives these skills with the rows that the entries name.
+
+    Called for every recipe before its tasks are drawn, also for one without entries; the same call again does
+    nothing. Skills are looked up by name wherever tasks are drawn or judged, so a name means one set of rows for as
+    long as the process lives.
+
+    Args:
+        entries: ``skill=folder-or-hub-name:split`` each (``sources.py``).
+        skills: the recipe's; those without an entry have the shipped rows, or are generated.
+
+    Raises:
+        SkillError: an entry of another form, for none of the skills or for one named before; rows that cannot be
+            read; or this process has other rows for a skill already.
+    """
+    wanted: dict[str, Source] = {}
+    for entry in entries:
+        source = parse_source(entry)
+        if source.skill not in skills:
+            raise SkillError(f"{entry!r}: {source.skill!r} is none of the skills {', '.join(skills)}")
+        if source.skill in wanted:
+            raise SkillError(f"{entry!r}: {source.skill!r} has {str(wanted[source.skill])!r} already")
+        wanted[source.skill] = source
+    for name in skills:
+        if name in _INSTALLED and _INSTALLED[name] != wanted.get(name):
+            asked = repr(str(wanted[name])) if name in wanted else "the shipped rows"
+            raise SkillError(
+                f"{asked}: this process has read {str(_INSTALLED[name])!r} already; give each its own process"
+            )
+    for name in wanted.keys() - _INSTALLED.keys():
+        try:
+            SKILLS[name] = with_source(get_skill(name), wanted[name])
+        except SkillError as error:
+            raise SkillError(f"{str(wanted[name])!r}: {error}") from error
+        _INSTALLED[name] = wanted[name]
+
+
+__all__ = [
+    "SKILLS",
+    "ProposalError",
+    "ProposingSkill",
+    "Skill",
+    "SkillError",
+    "Task",
+    "get_skill",
+    "install_rows",
+]

@@ -119,6 +119,11 @@ def draw_difficulty(rng: np.random.Generator, levels: range, difficulty: int | N
     """
     if difficulty is None:
         return int(levels[rng.integers(len(levels))])
+    check_difficulty(levels, difficulty, skill)
+    return difficulty
+
+
+def check_difficulty(levels: range, difficulty: int, skill: str) -> None:
+    """Raises SkillError unless the difficulty is one of ``levels``."""
     if difficulty not in levels:
         raise SkillError(f"skill {skill!r}: difficulty {difficulty} is outside {levels[0]}..{levels[-1]}")
-    return difficulty

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,18 @@ class SpiderWorld:
             self._levels.setdefault(difficulty_of(question.query), []).append(question)
 
 
+def with_folder(skill: Text2SQL, folder: Path, split: str) -> Text2SQL:
+    """The same skill over the questions in ``folder/split.json`` and the folder's databases.
+
+    Raises:
+        SkillError: a file or the folder of databases is not there.
+    """
+    for part in (f"{split}.json", "tables.json", "database"):
+        if not (folder / part).exists():
+            raise SkillError(f"folder {folder}: no {part} in it")
+    return replace(skill, world=SpiderWorld(folder, rows=folder / f"{split}.json"))
+
+
 def _read_headers(path: Path) -> dict[str, str]:
     """``db_id: table(column type, ...); ...; keys a.x = b.y`` of every database.
 
@@ -107,4 +120,4 @@ _EXAMPLES = (
 )
 
 SPIDER_SAMPLE = Text2SQL("spider_sample", SpiderWorld(DATA / "spider"), _EXAMPLES)
-"""Questions of our own in Spider's format. For Spider itself: ``Text2SQL("spider", SpiderWorld(folder), ...)``."""
+"""Questions of our own in Spider's format. For Spider itself: ``with_folder``, or a recipe's ``tasks.sources``."""
