@@ -10,4 +10,7 @@ model.py         the base model of this process; adapters.py: the trainable part
 tiny.py          the embedded model; smollm2.py: a real one from a package; quantization.py: 4 bit
 sampling.py      completions and greedy accuracy
 grpo.py          the local learner; grpo_loss.py: its mathematics; trl_grpo.py: TRL's trainer behind the same face
+policy_gradient.py   the step that learners share: sample, and one clipped update of the adapter that sampled
+selfplay.py      the agent's own model writes the tasks it is trained on
+reward.py        the shared reward: what all agents earned lately, as this one heard it (no torch)
 """
