@@ -11,14 +11,11 @@ signature holds, and nothing is allocated from a length that a peer chose.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import zstandard
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.coding import Codec, CodingError, NotFiniteError
@@ -39,11 +36,11 @@ from symphony_fl.exchange.header import (
 from symphony_fl.exchange.identity import (
     did_from_public_key,
     load_private_key,
-    public_key_from_did,
     public_key_of,
 )
 from symphony_fl.exchange.indices import IndicesError, decode_indices, encode_indices
 from symphony_fl.exchange.select import Selection, SelectionError
+from symphony_fl.exchange.signatures import known_signer, signed_message
 from symphony_fl.exchange.terms import LENGTH_BYTES, SIGNATURE_BYTES, Expectation, Terms, Update
 
 _DOMAIN = b"symphony-fl/envelope/1\0"
@@ -168,21 +165,8 @@ def _split(data: bytes, max_bytes: int) -> tuple[Header, memoryview]:
 
 def _verified_sender(data: bytes, header: Header, expectation: Expectation) -> str:
     """The did of the known sender whose key signed these bytes."""
-    known = False
     message = _signed(expectation.terms, data[:-SIGNATURE_BYTES])
-    for did in expectation.senders:
-        public_key = public_key_from_did(did)
-        if sender_hint(public_key) != header.sender:
-            continue
-        known = True
-        try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(data[-SIGNATURE_BYTES:], message)
-        except InvalidSignature:
-            continue
-        return did
-    if known:
-        raise refusals.BadSignature("not signed by its sender for this run, base model and layout")
-    raise refusals.UnknownSender("not among the known senders")
+    return known_signer(expectation.senders, header.sender, data[-SIGNATURE_BYTES:], message)
 
 
 def _check_round(round: int, sender: str, expectation: Expectation) -> None:
@@ -254,11 +238,9 @@ def _zstd_parameters() -> zstandard.ZstdCompressionParameters:
 
 
 def _signed(terms: Terms, body: bytes) -> bytes:
-    """What is signed: a digest over everything, since Ed25519 would read a long message twice.
+    """What is signed.
 
     The full digest of the run is part of it. Base model and layout are bound by the header's hints: an agent that
     holds others is told so by name, not accused of a bad signature.
     """
-    whole = hashlib.sha512(terms.run)
-    whole.update(body)
-    return _DOMAIN + whole.digest()
+    return signed_message(_DOMAIN, terms.run, body)

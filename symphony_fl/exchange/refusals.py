@@ -1,10 +1,13 @@
-"""Why an envelope is not opened: one named error per reason, counted as `refused/<name>`, never ending a round."""
+"""Why an envelope or a letter is not opened: one named error per reason, never ending a round.
+
+Counted as `refused/<name>` for envelopes and as `letters_refused/<name>` for letters.
+"""
 
 from __future__ import annotations
 
 
 class EnvelopeError(ValueError):
-    """An envelope that was refused. `name` is stable and short: the metric is `refused/<name>`."""
+    """An envelope or a letter that was refused. `name` is stable and short: the last part of a metric's name."""
 
     name = "envelope"
 
@@ -111,6 +114,18 @@ class NotFinite(EnvelopeError):
     name = "not_finite"
 
 
+class TooMany(EnvelopeError):
+    """More tasks than a letter may hold."""
+
+    name = "too_many"
+
+
+class TooLong(EnvelopeError):
+    """A task whose text, or whose skill's name, is longer than a letter's may be."""
+
+    name = "too_long"
+
+
 REFUSALS: tuple[type[EnvelopeError], ...] = (
     Oversized,
     Truncated,
@@ -130,4 +145,20 @@ REFUSALS: tuple[type[EnvelopeError], ...] = (
     Bomb,
     NotFinite,
 )
-"""Every reason, in the order in which they are looked for."""
+"""Every reason to refuse an envelope, in the order in which they are looked for."""
+
+LETTER_REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Oversized,
+    Truncated,
+    Malformed,
+    WrongVersion,
+    TooMany,
+    TooLong,
+    NotFinite,
+    WrongRun,
+    UnknownSender,
+    BadSignature,
+    Replayed,
+    FromTheFuture,
+)
+"""Every reason to refuse a letter, likewise."""
