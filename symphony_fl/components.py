@@ -27,6 +27,7 @@ from symphony_fl.exchange.rules import RULES, build_rule
 from symphony_fl.exchange.select import SELECTIONS, Selection, SelectionError, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
 from symphony_fl.learning.model_check import ModelError, check_model
+from symphony_fl.learning.sharing import can_be_shared
 from symphony_fl.learning.skills import SKILLS, SkillError, Task, install_rows
 from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks import held_out
@@ -90,6 +91,10 @@ def _check_selfplay(recipe: Recipe) -> None:
         if wanted and not recipe.memory.capacity:
             raise RecipeError(f"memory.capacity = 0: must be above 0 for {name}")
     if not recipe.selfplay.enabled:
+        if recipe.selfplay.share:
+            raise RecipeError(
+                f"selfplay.share = {recipe.selfplay.share}: must be 0 where selfplay.enabled is false"
+            )
         return
     for name in recipe.tasks.skills:
         if not isinstance(SKILLS[name], ProposingSkill):
@@ -104,6 +109,19 @@ def _check_selfplay(recipe: Recipe) -> None:
         )
     if recipe.learner.name != "grpo":
         raise RecipeError(f"learner.name = {recipe.learner.name!r}: must be 'grpo' for selfplay.enabled")
+    _check_sharing(recipe)
+
+
+def _check_sharing(recipe: Recipe) -> None:
+    """Tasks that are shared have somewhere to go, and somebody takes them."""
+    share = recipe.selfplay.share
+    if not share:
+        return
+    if recipe.strategy != "gossip":
+        raise RecipeError(f"selfplay.share = {share}: must be 0 for strategy {recipe.strategy!r}")
+    if not any(map(can_be_shared, recipe.tasks.skills)):
+        said = "answers to their tasks come with the proposals, so nobody would take them"
+        raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: {said} (selfplay.share = {share})")
 
 
 def install_sources(recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ torch and TRL are imported only when something is built with them, so the server
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +16,7 @@ from symphony_fl.learning.curriculum import Curriculum
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.replay import ReplaySampler
 from symphony_fl.learning.reward import SharedReward
-from symphony_fl.learning.skills import get_skill
+from symphony_fl.learning.skills import Task, get_skill
 from symphony_fl.learning.skills.base import ProposingSkill
 from symphony_fl.learning.tasks import Sampler, TaskSampler
 from symphony_fl.recipe import Recipe
@@ -74,19 +74,24 @@ def recipe_reward(recipe: Recipe, agent: int) -> SharedReward:
 
 
 def recipe_learner(
-    recipe: Recipe, policy: Policy, agent: int, memory: Memory | None, shared: Mapping[str, float]
+    recipe: Recipe,
+    policy: Policy,
+    agent: int,
+    memory: Memory | None,
+    shared: Mapping[str, float],
+    received: Sequence[Task] = (),
 ) -> Learner:
     """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs.
 
     The memory is read here, as of the round's beginning, and `shared` holds the shared reward of each skill that has
-    one: a learner is for one round.
+    one: a learner is for one round. `received` are tasks of the neighbours, for self-play.
     """
     install_sources(recipe)  # an agent's messages may each come to a fresh process
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
     settings = _grpo_settings(recipe)
     if recipe.selfplay.enabled:
         assert memory is not None  # check_recipe sees to it
-        return _selfplay(recipe, policy, agent, memory, settings, seed, shared)
+        return _selfplay(recipe, policy, agent, memory, settings, seed, shared, received)
     sampler = _sampler(recipe, agent, memory, seed)
     if recipe.learner.name == "trl":
         from symphony_fl.learning.trl_grpo import TRLGRPO  # takes many seconds and half a gigabyte
@@ -129,6 +134,7 @@ def _selfplay(
     settings: GRPOSettings,
     seed: int,
     shared: Mapping[str, float],
+    received: Sequence[Task],
 ) -> Learner:
     from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
 
@@ -142,11 +148,13 @@ def _selfplay(
         mastery=recipe.curriculum.mastery,
         examples=options.examples,
         shared_weight=recipe.reward.weight if recipe.reward.shared in ("proposer", "both") else 0.0,
+        share=options.share,
     )
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
     ]
-    return SelfPlay(policy, skills, memory, settings, play, seed, shared, _baseline(recipe, shared))
+    baseline = _baseline(recipe, shared)
+    return SelfPlay(policy, skills, memory, settings, play, seed, shared, baseline, received)
 
 
 def _grpo_settings(recipe: Recipe) -> GRPOSettings:

@@ -122,6 +122,7 @@ class SelfPlayOptions:
     group: int = option(4, "proposals per skill and difficulty drawn", low=2)
     weight: float = option(0.1, "of the proposer's loss beside the solver's", low=0, high=10)
     examples: int = option(0, "solved tasks out of memory shown to the proposer", low=0, high=16)
+    share: int = option(0, "of the round's own tasks, how many neighbours are shown", low=0, high=32)
 
 
 @dataclass

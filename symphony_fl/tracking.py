@@ -18,7 +18,11 @@ Metric names (the paper, section 6.4, in the field's words):
     difficulty                                      mean over the round's attempts (agents with a memory)
     proposals/{valid,duplicate,difficulty}          of self-play: shares of tasks among what was written, mean level
     proposals/{effective,skills}                    distinct tasks over all, number of skills, both by entropy
-    bytes/sent, bytes/received                      len(bytes) of envelopes (FedAvg: of arrays) in the round
+    received/{tasks,own,told}                       tasks of the neighbours tried; mean success here, and as they said
+    tasks_taken, tasks_refused/<reason>             of the neighbours' tasks (`learning/sharing`, `clients/letters`)
+    letters_refused/<error>                         letters refused for that named reason
+    letter_bytes                                    bytes of the agent's own letter
+    bytes/sent, bytes/received                      len(bytes) of envelopes and letters (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
     bytes/flower                                    bytes of the whole Flower message contents, both directions
     drift                                           distance to the neighbours' values (where changes travel: to what
@@ -33,7 +37,7 @@ Metric names (the paper, section 6.4, in the field's words):
     zero_advantage                                  share of the groups whose samples all earned the same
     mismatch                                        mean |log-probability trained - sampled|: about 0, or the
                                                     adapter that generated is not the one that was trained
-    seconds/{learn,generate,score,backward,optimizer,merge,seal,evaluate}   seconds an agent spent
+    seconds/{learn,generate,score,backward,optimizer,merge,letters,seal,evaluate}   seconds an agent spent
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
 """
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from symphony_fl.learning.sharing import Proposal
 from symphony_fl.learning.skills.base import Task
 
 PHASES = ("generate", "score", "backward", "optimizer")
@@ -41,6 +42,7 @@ class LearnReport:
         seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
         attempts: every completion that was scored, in order.
         figures: what else a learner has to tell, by metric name.
+        shared: proposals of its own model to be shown to the neighbours.
     """
 
     reward: float
@@ -55,6 +57,7 @@ class LearnReport:
     seconds: dict[str, float]
     attempts: tuple[Attempt, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    shared: tuple[Proposal, ...] = ()
 
     def earned(self) -> dict[str, tuple[float, int]]:
         """Skill -> mean reward and number of attempts."""
@@ -101,7 +104,12 @@ class Meter:
         for task, text, reward in zip(repeated, texts, rewards_NG.flatten().tolist(), strict=True):
             self.attempts.append(Attempt(task, text, reward, policy.hex()))
 
-    def report(self, steps: int, figures: Mapping[str, float] | None = None) -> LearnReport:
+    def report(
+        self,
+        steps: int,
+        figures: Mapping[str, float] | None = None,
+        shared: tuple[Proposal, ...] = (),
+    ) -> LearnReport:
         every = [reward for values in self.rewards.values() for reward in values]
         return LearnReport(
             reward=_mean(every),
@@ -116,6 +124,7 @@ class Meter:
             seconds=dict(self.seconds),
             attempts=tuple(self.attempts),
             figures=dict(figures or {}),
+            shared=shared,
         )
 
     def _mean(self, name: str) -> float:

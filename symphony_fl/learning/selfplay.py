@@ -15,6 +15,9 @@ chooses the skill itself soon writes a handful of tasks of one skill (measured, 
 
 After the `bootstrap`, in which the proposer's form is learnt from generated questions (never from their answers), no
 task is given: what is trained on was written by the agent. Reserved prompts (`tasks.py`) are dropped, unscored.
+
+Where neighbours share (section 5.1, cooperative benchmarking), their tasks join the solver's batches: at most as many
+as the agent's own, in place of proposals, spread over the round's steps. They earn the proposer nothing.
 """
 
 from __future__ import annotations
@@ -36,8 +39,10 @@ from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.model import Policy
 from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
 from symphony_fl.learning.report import LearnReport, Meter
+from symphony_fl.learning.sharing import Proposal, most_learnable, share_of_batch
 from symphony_fl.learning.skills import ProposalError, Task
 from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.learning.tally import Tally
 from symphony_fl.learning.tasks import draw_training_task, is_reserved
 
 _STREAM = 0x53504C59  # separates this learner's random stream from others drawn from the same seed
@@ -59,6 +64,7 @@ class SelfPlaySettings:
         floor, mastery: of the curriculum.
         examples: solved tasks out of memory shown to the proposer.
         shared_weight: of the shared reward in a proposal's learnability.
+        share: of the round's proposals, how many are reported to be shown to the neighbours.
     """
 
     bootstrap: int
@@ -69,6 +75,7 @@ class SelfPlaySettings:
     mastery: float
     examples: int
     shared_weight: float = 0.0
+    share: int = 0
 
 
 class SelfPlay:
@@ -83,6 +90,7 @@ class SelfPlay:
         seed: the agent's own.
         shared: the network's recent reward by skill, where known.
         baseline: of the solver's advantages.
+        received: tasks of the neighbours, read and checked by the agent; each is solved once.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class SelfPlay:
         seed: int,
         shared: Mapping[str, float] | None = None,
         baseline: Baseline | None = None,
+        received: Sequence[Task] = (),
     ) -> None:
         if play.group < 2 or settings.prompts % play.group:
             raise ValueError(f"group {play.group}: must be at least 2 and divide prompts, {settings.prompts}")
@@ -109,6 +118,7 @@ class SelfPlay:
         self.seed = seed
         self.shared = shared or {}
         self.baseline = baseline
+        self.received = list(received)
         self.gradient = PolicyGradient(policy, settings)
 
     def improve(self, round: int, steps: int) -> LearnReport:
@@ -116,6 +126,7 @@ class SelfPlay:
         if round == 1:
             self._bootstrap()
         meter, tally = Meter(), Tally()
+        played: list[Proposal] = []
         curriculum = Curriculum(
             list(self.skills),
             self.memory.counts(self.play.discount),
@@ -125,8 +136,9 @@ class SelfPlay:
             mastery=self.play.mastery,
         )
         for step in range(steps):
-            self._step(curriculum, round, step, meter, tally)
-        return meter.report(steps, tally.figures())
+            due = -(-len(self.received) // (steps - step))  # rounded up: all have had their turn at the end
+            played += self._step(curriculum, round, step, self.received[:due], meter, tally)
+        return meter.report(steps, tally.figures(), most_learnable(played, self.play.share))
 
     def state(self) -> dict[str, np.ndarray]:
         """The optimizer's state, see `PolicyGradient.state`."""
@@ -136,22 +148,29 @@ class SelfPlay:
         """Take back what `state` gave; raises ValueError where it does not fit."""
         self.gradient.load_state(state)
 
-    def _step(self, curriculum: Curriculum, round: int, step: int, meter: Meter, tally: Tally) -> None:
+    def _step(
+        self, curriculum: Curriculum, round: int, step: int, due: Sequence[Task], meter: Meter, tally: Tally
+    ) -> list[Proposal]:
+        """The agent's own proposals that were tried. Of the tasks due those that are solved leave `received`."""
         sequence = np.random.SeedSequence([self.seed, _STREAM, round, step])
         rng = np.random.default_rng(sequence)
         seeds = sequence.generate_state(3)
         policy = self.gradient.digest()
-        places = curriculum.draw(rng, self.settings.prompts // self.play.group)
+        guests = due[: self.settings.prompts // 2]
+        places = curriculum.draw(rng, -(-(self.settings.prompts - len(guests)) // self.play.group))
         cells = [curriculum.cells[place] for place in places]
         with meter.clock("generate"):
             prompts = [self._prompt(cell, rng) for cell in cells]
             proposed = self.gradient.sample(prompts, self.play.group, int(seeds[0]))
         repeated = [cell for cell in cells for _ in range(self.play.group)]
         written = [self._read(cell, text) for cell, text in zip(repeated, proposed.texts, strict=True)]
-        tasks = _to_solve(written)
+        own = _to_solve(written)
         tally.proposed(repeated, written)
-        if not tasks:
-            return
+        if not own:
+            return []
+        guests = share_of_batch(guests, own)
+        self.received = [task for task in self.received if task not in guests]
+        tasks = [*own, *guests]
         with meter.clock("generate"):
             solved = self.gradient.sample(
                 [task.prompt for task in tasks], self.settings.samples, int(seeds[1])
@@ -162,14 +181,19 @@ class SelfPlay:
         tokens = int(solved.completion_mask.sum() + proposed.completion_mask.sum())
         meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
         meter.attempted(tasks, solved.texts, rewards_NG, policy)
+        rates = list(zip(own, rewards_NG[: len(own)].mean(dim=1).tolist(), strict=True))
         scored = [Scored(solved, policy, advantages_NG.flatten(), self.settings.samples)]
         if self.play.weight > 0:
-            rates = zip(tasks, rewards_NG.mean(dim=1).tolist(), strict=True)
             success = {task.prompt: self._with_shared(task.skill, rate) for task, rate in rates}
             earned = proposal_rewards(written, success)
             of_cells = group_advantages(earned.view(len(cells), self.play.group))
             scored.append(Scored(proposed, policy, of_cells.flatten(), self.play.group, self.play.weight))
         self.gradient.update(scored, int(seeds[2]), meter)
+        texts = {task.prompt: text for task, text in zip(written, proposed.texts, strict=True) if task}
+        return [
+            Proposal(task.skill, task.difficulty, texts[task.prompt], rate, self.settings.samples)
+            for task, rate in rates
+        ]
 
     def _with_shared(self, skill: str, rate: float) -> float:
         """A success rate drawn towards what the network earns in the skill (section 5.2 (4)).
@@ -240,45 +264,3 @@ def proposal_rewards(written: Sequence[Task | None], success: dict[str, float]) 
     worth = {prompt: 4 * p * (1 - p) / math.sqrt(times[prompt]) for prompt, p in success.items()}
     untried = sum(worth.values()) / len(worth) if worth else 0.0
     return torch.tensor([INVALID if task is None else worth.get(task.prompt, untried) for task in written])
-
-
-class Tally:
-    """What was proposed in a round, and whether the proposer is collapsing.
-
-    `proposals/effective` is exp of the entropy of the distinct tasks written, over their number: 1 where all differ
-    and 0 < 1/n where all are one. `proposals/skills` is the same over the skills of what was written.
-    """
-
-    def __init__(self) -> None:
-        self.written: Counter[str] = Counter()
-        self.skills: Counter[str] = Counter()
-        self.levels: list[int] = []
-        self.all = 0
-
-    def proposed(self, cells: Sequence[Cell], written: Sequence[Task | None]) -> None:
-        self.all += len(cells)
-        for task in written:
-            if task is not None:
-                self.written[task.prompt] += 1
-                self.skills[task.skill] += 1
-                self.levels.append(task.difficulty)
-
-    def figures(self) -> dict[str, float]:
-        """By metric name, all under "proposals/"."""
-        valid = sum(self.written.values())
-        if not self.all:
-            return {}
-        figures = {"proposals/valid": valid / self.all}
-        if valid:
-            figures |= {
-                "proposals/duplicate": 1 - len(self.written) / valid,
-                "proposals/difficulty": sum(self.levels) / valid,
-                "proposals/effective": _perplexity(self.written) / valid,
-                "proposals/skills": _perplexity(self.skills),
-            }
-        return figures
-
-
-def _perplexity(counts: Counter[str]) -> float:
-    total = sum(counts.values())
-    return math.exp(-sum(n / total * math.log(n / total) for n in counts.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.model import Base, Policy, load_base
 from symphony_fl.learning.policy_gradient import PolicyGradient, PolicyMismatch, Scored
 from symphony_fl.learning.report import LearnReport, Meter
-from symphony_fl.learning.selfplay import INVALID, SelfPlay, SelfPlaySettings, Tally, proposal_rewards
+from symphony_fl.learning.selfplay import INVALID, SelfPlay, SelfPlaySettings, proposal_rewards
 from symphony_fl.learning.skills import ProposalError, Task
 from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC, SymbolicSkill, question_of
+from symphony_fl.learning.tally import Tally
 from symphony_fl.learning.tasks import is_reserved
 
 torch.set_num_threads(1)
@@ -113,8 +115,42 @@ def test_only_own_tasks_are_trained_on_and_runs_repeat(base: Base, tmp_path: Pat
     attempts = [attempt for report in reports for attempt in report.attempts]
     assert attempts and all(a.task.origin == "proposed" and not is_reserved(a.task.prompt) for a in attempts)
     assert {a.task.skill for a in attempts} <= {skill.name for skill in SYMBOLIC[:3]}
+    assert all(report.shared == () for report in reports), "nothing is offered unless asked for"
     assert len({a.policy for a in attempts}) == 4, "each step's adapter is another one"
     assert all(0 < report.figures["proposals/valid"] <= 1 and report.mismatch < 1e-4 for report in reports)
+
+
+def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
+    base: Base, tmp_path: Path
+) -> None:
+    """Six tasks of a neighbour over two steps: three each, all solved once, none offered on as one's own."""
+    memory = Memory(tmp_path / "m.sqlite", capacity=1000)
+    rng = np.random.default_rng(3)
+    drawn = {
+        t.prompt: replace(t, origin="received") for t in (SYMBOLIC[4].generate(rng, 5) for _ in range(6))
+    }
+    learner = SelfPlay(
+        fresh(base), SYMBOLIC[:3], memory, SETTINGS, replace(PLAY, share=5), 1, received=[*drawn.values()]
+    )
+    report = learner.improve(1, 2)
+    memory.close()
+    tried = [attempt.task for attempt in report.attempts]
+    received = [task for task in tried if task.origin == "received"]
+    assert {task.prompt for task in received} == set(drawn) and learner.received == []
+    assert len(received) == 6 * SETTINGS.samples <= len(tried) / 2
+    assert len(tried) <= 2 * (SETTINGS.prompts + PLAY.group) * SETTINGS.samples
+    assert 0 < len(report.shared) <= 5
+    rates: dict[str, list[float]] = {}
+    for attempt in report.attempts:
+        rates.setdefault(attempt.task.prompt, []).append(attempt.reward)
+    for proposal in report.shared:
+        task = {skill.name: skill for skill in SYMBOLIC[:3]}[proposal.skill].parse_proposal(
+            proposal.text, proposal.difficulty
+        )
+        earned = rates[task.prompt]
+        assert task.prompt not in drawn and not is_reserved(task.prompt)
+        assert proposal.success == pytest.approx(sum(earned) / len(earned)) and 0 < proposal.success < 1
+        assert proposal.attempts == len(earned)
 
 
 def test_the_bootstrap_teaches_the_form_and_keeps_the_solver(base: Base) -> None:

@@ -111,6 +111,18 @@ class TeachableSkill(ProposingSkill, Protocol):
         ...
 
 
+@runtime_checkable
+class ComputingSkill(ProposingSkill, Protocol):
+    """A skill that says whether it takes tasks from strangers: see `computes_answer`."""
+
+    @property
+    def computes_answer(self) -> bool:
+        """True where the question alone decides the answer and `parse_proposal` computes it, so that no text can bring
+        a wrong one. False where a proposal brings its answer along, or the query or expression that gives it, and
+        only its plausibility is checked."""
+        ...
+
+
 def draw_difficulty(rng: np.random.Generator, levels: range, difficulty: int | None, skill: str) -> int:
     """The given difficulty, checked, or one drawn uniformly from ``levels``.
 

@@ -71,6 +71,11 @@ class CodeSkill:
     draw: Draw = draw_template
     difficulties: range = range(1, 4)
 
+    @property
+    def computes_answer(self) -> bool:
+        """The executor runs the proposed program: its outputs are the answer, or what is judged by."""
+        return True
+
     def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
         level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
         return self.task(self.draw(rng, level, self.calls), level)

@@ -94,6 +94,8 @@ def draw_symbolic(rng: np.random.Generator, difficulty: int) -> tuple[str, str]:
 class ExpressionProposals:
     """A question and the expression that answers it. Known tasks have no expression: only their questions are shown."""
 
+    computes_answer = False  # of the proposal's expression, which may not be the question's
+
     shots = (
         ("A farmer has 6 hens and buys 3 cages of 4 hens. How many hens are there now?", "6 + 3 * 4", 2),
         ("Nora had 50 coins, spent 18 and lost 7. How many coins are left?", "50 - 18 - 7", 2),

@@ -101,6 +101,8 @@ def read_hotpotqa(row: Row) -> tuple[str, str, int]:
 class ChainProposals:
     """Facts and a question about the end of a chain of ``difficulty`` hops, with at least one fact beside it."""
 
+    computes_answer = True
+
     def prompt(self, examples: Sequence[tuple[str, str]], difficulty: int) -> str:
         shots = [question for question, _ in (*WORLD_FORM.examples, *examples)]
         shown = "".join(f"{question}\n\n" for question in shots if _hops(question) == difficulty)

@@ -23,7 +23,13 @@ _STOP = re.compile(r"[.!?]")
 
 
 class Proposals(Protocol):
-    """How tasks of one family are written by a model. A question is the text of a task up to its ``A:`` line."""
+    """How tasks of one family are written by a model. A question is the text of a task up to its ``A:`` line.
+
+    ``computes_answer``: see ``base.ComputingSkill``.
+    """
+
+    @property
+    def computes_answer(self) -> bool: ...
 
     def prompt(self, examples: Sequence[tuple[str, str]], difficulty: int) -> str:
         """What the model continues; ``examples`` are (question, answer) of known tasks."""
@@ -77,6 +83,8 @@ class ReadingProposals:
     That the answer is to this question nobody can compute: what is checked is only that it can be read off.
     Difficulty is the passage's length: at least three sentences per level.
     """
+
+    computes_answer = False
 
     instruction = (
         "Write a passage of {sentences} short sentences, a question, and its answer from the passage."

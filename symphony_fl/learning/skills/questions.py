@@ -68,6 +68,10 @@ class QuestionSkill:
     difficulties: range
     max_new_tokens: int
 
+    @property
+    def computes_answer(self) -> bool:
+        return self.proposals.computes_answer
+
     def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
         level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
         question, answer = self.draw(rng, level)

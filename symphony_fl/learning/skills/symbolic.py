@@ -52,6 +52,10 @@ class SymbolicSkill:
     max_new_tokens: int = 2 * LONGEST + 2
     word: str = ""
 
+    @property
+    def computes_answer(self) -> bool:
+        return True
+
     def task(self, question: str, difficulty: int) -> Task:
         return Task(
             self.name, f"{skill_token(self.word or self.name)}{question}=", self.solve(question), difficulty

@@ -100,6 +100,11 @@ class Text2SQL:
     difficulties: range = range(1, 4)
     max_new_tokens: int = 96
 
+    @property
+    def computes_answer(self) -> bool:
+        """The gold query is the proposal's own: that it answers the question nobody checks."""
+        return False
+
     def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
         level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
         return self.task(self.world.draw(rng, level), level)
