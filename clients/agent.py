@@ -14,6 +14,7 @@ import numpy as np
 
 from clients.exchange import Exchange
 from clients.home import Home, State
+from clients.letters import Letters, compared, sort_mail, waiting
 from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
@@ -21,6 +22,7 @@ from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, r
 from symphony_fl.learning.episodes import Episode
 from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.sampling import accuracy
+from symphony_fl.learning.sharing import Proposal
 from symphony_fl.recipe import Recipe
 
 EVALUATION_BATCH = 256
@@ -68,6 +70,8 @@ class Agent:
         self.state = loaded if loaded is not None else State(adapter=initial)
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
+        self.letters = Letters(self.exchange.key, self.exchange.terms.run, recipe)
+        self.shared: tuple[Proposal, ...] = ()  # of this round's own tasks, what the neighbours are shown
         self.earned: dict[str, tuple[float, int]] = {}  # by skill: mean reward and attempts of this round
         self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
         if self.memory is not None:
@@ -105,12 +109,17 @@ class Agent:
         self.state.adapter = adapter
 
     def merge(self, mail: Mapping[str, bytes], roster: dict[int, str]) -> None:
-        """Open what came and merge it (eq. 4). What is refused is counted by name and stops nothing."""
+        """Open what came and merge it (eq. 4); take the neighbours' tasks for the next round. What is refused is
+        counted by name and stops nothing."""
         if not mail:
             return
         self._pin(roster)
+        envelopes, letters = sort_mail(mail)
+        if letters:
+            with self._timed("letters"):
+                self.metrics |= self.letters.open(self.state, letters, self.exchange.near(self.state))
         with self._timed("merge"):
-            merged = self.exchange.merge(self.state, mail)
+            merged = self.exchange.merge(self.state, envelopes)
             self.state.adapter = merged.adapter
         for sender, round, reports in merged.rewards:
             self.reward.hear(sender, round, reports)
@@ -136,12 +145,14 @@ class Agent:
             sealed = self.exchange.seal(self.state, round, self._tell(round))
             self.state.adapter = sealed.adapter
         self.metrics |= sealed.metrics
+        outbox = sealed.outbox | self._letter(round) if sealed.outbox else {}
         self.state.round = round
-        self.state.outbox[round] = sealed.outbox
+        self.state.outbox[round] = outbox
+        self.state.tasks = []
         self.state.relay = {}
         self.state.report = {"averaged": averaged, "metrics": self.metrics}
         self._commit()
-        return Report(averaged, self.metrics, self._digest(), sealed.outbox)
+        return Report(averaged, self.metrics, self._digest(), outbox)
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
@@ -169,7 +180,8 @@ class Agent:
         values = {skill: self.reward.value(round, skill) for skill in self.recipe.tasks.skills}
         shared = {skill: value for skill, value in values.items() if value is not None}
         self.metrics |= {f"reward_shared/{skill}": value for skill, value in shared.items()}
-        learner = recipe_learner(self.recipe, self.policy, self.number, self.memory, shared)
+        received = waiting(self.state)
+        learner = recipe_learner(self.recipe, self.policy, self.number, self.memory, shared, received)
         optimizer = _below("optimizer/", self.state.arrays)
         if optimizer:
             learner.load_state(optimizer)
@@ -189,8 +201,10 @@ class Agent:
             "mismatch": report.mismatch,
         }
         self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()} | report.figures
+        self.metrics |= compared(self.state, report.attempts)
         self._remember(report, round)
         self.earned = report.earned()
+        self.shared = report.shared
         options = self.recipe.learner
         return {
             "num-examples": float(options.steps * options.prompts * options.samples),
@@ -204,6 +218,13 @@ class Agent:
         reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]
         self.reward.hear(self.number, round, reports)
         return reports
+
+    def _letter(self, round: int) -> dict[str, bytes]:
+        """What goes beside the envelope: tasks of this round for the neighbours to try."""
+        letter = self.letters.seal(round, self.shared)
+        if letter:
+            self.metrics["letter_bytes"] = float(sum(map(len, letter.values())))
+        return letter
 
     def _remember(self, report: LearnReport, round: int) -> None:
         """Into the memory M_i, as one transaction, before the home's commit: what a kill leaves behind is rewound."""

@@ -178,14 +178,19 @@ class Exchange:
                 if str(sender) in state.roster
             }
         else:
-            near = {
-                n for r in (state.round, state.round + 1) for n in self.topology.neighbours(self.number, r)
-            }
-            senders = [did for number, did in state.roster.items() if int(number) in near]
+            senders = self.near(state)
             missing = {}
         return open_envelope(
             data, Expectation(self.terms, senders, state.last_seen, missing, self.last_round)
         )
+
+    def near(self, state: State) -> list[str]:
+        """The did:keys of those who may send to this agent: its neighbours of this round and the next."""
+        if self.topology is None:
+            return []
+        rounds = (state.round, state.round + 1)
+        numbers = {n for round in rounds for n in self.topology.neighbours(self.number, round)}
+        return [did for number, did in state.roster.items() if int(number) in numbers]
 
     def _relay(self, state: State, origin: int, label: str, data: bytes) -> None:
         """Keep an envelope that was new to us for the neighbours that do not have it from elsewhere."""

@@ -26,7 +26,7 @@ from safetensors.numpy import save
 
 from symphony_fl.folders import locked
 
-FORMAT = "symphony-home-1"
+FORMAT = "symphony-home-2"
 OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
 
 
@@ -47,6 +47,8 @@ class State:
     round : rounds of local improvement finished
     last_seen : did:key -> newest round merged from that sender
     roster : agent number -> did:key, pinned when first heard
+    tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/letters.py`)
+    letters : did:key -> newest round a letter was opened of
     report : the last round's reply, given again if the same round is asked for twice
     """
 
@@ -58,6 +60,8 @@ class State:
     last_seen: dict[str, int] = field(default_factory=dict)
     roster: dict[str, str] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    letters: dict[str, int] = field(default_factory=dict)
 
 
 class Home:
@@ -151,7 +155,7 @@ class Home:
             for number, labels in meta["outbox"].items()
         }
         relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
-        kept = ("round", "last_seen", "roster", "report")
+        kept = ("round", "last_seen", "roster", "report", "tasks", "letters")
         return State(adapter, arrays, outbox, relay, **{name: meta[name] for name in kept})
 
     def commit(self, state: State) -> None:
@@ -175,6 +179,8 @@ class Home:
             "last_seen": state.last_seen,
             "roster": state.roster,
             "report": state.report,
+            "tasks": state.tasks,
+            "letters": state.letters,
         }
         text = json.dumps(meta)
         data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})

@@ -1,13 +1,17 @@
 """Labels of envelopes: whom the one in an outbox is meant for, and who handed over the one in the mail.
 
 In an outbox: the envelope's number, followed by ">" and the agents it is meant for where those are not all
-neighbours: "0", "1>3", "2>0,3". In mail: "<agent that handed it over>/<round>/<number>". Labels are not signed: the
-server routes by them and may get them wrong, which loses or repeats mail and does nothing worse.
+neighbours: "0", "1>3", "2>0,3"; "letter" for the letter. In mail: "<agent that handed it over>/<round>/<number>".
+Labels are not signed: the server routes by them and may get them wrong, which loses or repeats mail and does nothing
+worse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+LETTER = "letter"
+"""Label of the letter in an outbox: for all neighbours, and passed on by none."""
 
 
 def label_for(number: int, recipients: Sequence[int] | None = None) -> str:

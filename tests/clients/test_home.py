@@ -27,6 +27,8 @@ def _state(round: int, entries: int = 50) -> State:
         last_seen={"did:key:z1": round},
         roster={"0": "did:key:z1"},
         report={"averaged": {"reward": 0.5}, "metrics": {}},
+        tasks=[{"skill": "reverse", "prompt": "<reverse>ab=", "answer": "ba"}],
+        letters={"did:key:z2": round},
     )
 
 
@@ -45,6 +47,7 @@ def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
         assert loaded.arrays[name].dtype == array.dtype
         assert np.array_equal(loaded.arrays[name], array)
     assert (loaded.outbox, loaded.round, loaded.last_seen) == (state.outbox, 3, {"did:key:z1": 3})
+    assert (loaded.tasks, loaded.letters) == (state.tasks, {"did:key:z2": 3})
     assert (loaded.relay, loaded.roster, loaded.report) == (state.relay, state.roster, state.report)
 
 

@@ -1,0 +1,135 @@
+"""An agent's letters: the tasks it shows its neighbours after a round, and what it takes of theirs (section 5.1).
+
+A letter travels beside the envelope, to direct neighbours only, and its bytes are counted like an envelope's. What is
+taken waits in the home, read and checked, for the next round. Refusals are counted by name and stop nothing:
+`letters_refused/<name>` (`exchange/refusals.py`), `tasks_refused/<reason>` (`learning/sharing.py`, and here:
+
+    too_many     more tasks in one letter than the run's agents share
+    inbox_full   the home holds as many tasks as it may
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+from clients.home import State
+from clients.labels import LETTER
+from symphony_fl.exchange.letter import Letter, SharedTask, fitting, is_letter, open_letter, seal_letter
+from symphony_fl.exchange.refusals import EnvelopeError
+from symphony_fl.learning.sharing import Proposal, TaskRefused, accept
+from symphony_fl.learning.skills import Task
+from symphony_fl.recipe import Recipe
+
+if TYPE_CHECKING:
+    from symphony_fl.learning.report import Attempt
+
+INBOX = 256  # tasks that wait in a home, at most
+
+
+class Letters:
+    """Seals an agent's letters and opens its neighbours'.
+
+    Parameters
+    ----------
+    key : the agent's Ed25519 private key, 32 raw bytes
+    run : 16-byte digest of the run
+    recipe : of the run
+    """
+
+    def __init__(self, key: bytes, run: bytes, recipe: Recipe) -> None:
+        self.key = key
+        self.run = run
+        self.most = recipe.selfplay.share
+        self.skills = tuple(recipe.tasks.skills)
+        self.last_round = recipe.rounds
+
+    def seal(self, round: int, proposals: Sequence[Proposal]) -> dict[str, bytes]:
+        """Label -> letter with those proposals that fit; nothing where there are none."""
+        tasks = fitting([SharedTask(*astuple(proposal)) for proposal in proposals])
+        return {LETTER: seal_letter(self.run, self.key, round, tasks)} if tasks else {}
+
+    def open(self, state: State, letters: Sequence[bytes], senders: Collection[str]) -> dict[str, float]:
+        """Take what can be taken into `state.tasks`, note each sender's newest round, and count.
+
+        Parameters
+        ----------
+        senders : did:keys from whom letters may come
+        """
+        counts: Counter[str] = Counter()
+        for data in letters:
+            try:
+                letter = open_letter(data, self.run, senders, state.letters, self.last_round)
+            except EnvelopeError as error:
+                counts[f"letters_refused/{error.name}"] += 1
+                continue
+            state.letters[letter.sender] = letter.round
+            self._take(state, letter, counts)
+        return {name: float(count) for name, count in counts.items()}
+
+    def _take(self, state: State, letter: Letter, counts: Counter[str]) -> None:
+        extra = len(letter.tasks) - self.most
+        if extra > 0:
+            counts["tasks_refused/too_many"] += extra
+        for place, shared in enumerate(letter.tasks[: self.most]):
+            if len(state.tasks) >= INBOX:  # before any executor runs
+                counts["tasks_refused/inbox_full"] += 1
+                continue
+            known = {task["prompt"] for task in state.tasks}
+            try:
+                task = accept(Proposal(*astuple(shared)), self.skills, known)
+            except TaskRefused as error:
+                counts[f"tasks_refused/{error.reason}"] += 1
+                continue
+            counts["tasks_taken"] += 1
+            state.tasks.append(_entry(task, shared, place))
+
+
+def sort_mail(mail: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[bytes]]:
+    """Envelopes by label, and letters. The server's labels do not say which is which; the first bytes do."""
+    envelopes = {label: data for label, data in mail.items() if not is_letter(data)}
+    return envelopes, [data for data in mail.values() if is_letter(data)]
+
+
+def waiting(state: State) -> list[Task]:
+    """The tasks taken for the next round: everybody's first, then everybody's second, so that all come to word."""
+    entries = sorted(state.tasks, key=lambda entry: entry["place"])
+    return [
+        Task(entry["skill"], entry["prompt"], entry["answer"], entry["difficulty"], "received")
+        for entry in entries
+    ]
+
+
+def compared(state: State, attempts: Sequence[Attempt]) -> dict[str, float]:
+    """Cooperative benchmarking: how this agent fared with the tasks it was shown, and how their senders said they did.
+
+    received/tasks: how many of them were tried; received/own, received/told: mean success over them, here and there.
+    """
+    rewards: dict[str, list[float]] = {}
+    for attempt in attempts:
+        if attempt.task.origin == "received":
+            rewards.setdefault(attempt.task.prompt, []).append(attempt.reward)
+    if not rewards:
+        return {}
+    told = [entry["success"] for entry in state.tasks if entry["prompt"] in rewards]
+    own = [sum(earned) / len(earned) for earned in rewards.values()]
+    return {
+        "received/tasks": float(len(own)),
+        "received/own": sum(own) / len(own),
+        "received/told": sum(told) / len(told),
+    }
+
+
+def _entry(task: Task, shared: SharedTask, place: int) -> dict[str, Any]:
+    """What the home keeps of a task: JSON."""
+    return {
+        "skill": task.skill,
+        "prompt": task.prompt,
+        "answer": task.answer,
+        "difficulty": task.difficulty,
+        "success": shared.success,
+        "attempts": shared.attempts,
+        "place": place,
+    }
