@@ -60,6 +60,10 @@ class FewShotSkill:
     answer_form: re.Pattern[str] = NUMBER
     max_new_tokens: int = 6
 
+    @property
+    def computes_answer(self) -> bool:
+        return True
+
     def generate(self, rng: np.random.Generator, difficulty: int | None = None) -> Task:
         level = draw_difficulty(rng, self.difficulties, difficulty, self.name)
         return self._task(self.draw(rng, level), level, "generated")
