@@ -17,7 +17,7 @@ from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.replay import ReplaySampler
 from symphony_fl.learning.reward import SharedReward
 from symphony_fl.learning.skills import Task, get_skill
-from symphony_fl.learning.skills.base import ProposingSkill
+from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks import Sampler, TaskSampler
 from symphony_fl.recipe import Recipe
 
@@ -136,11 +136,11 @@ def _selfplay(
     shared: Mapping[str, float],
     received: Sequence[Task],
 ) -> Learner:
+    from symphony_fl.learning.bootstrap import Bootstrap
     from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
 
     options = recipe.selfplay
     play = SelfPlaySettings(
-        bootstrap=options.bootstrap,
         group=options.group,
         weight=options.weight,
         discount=recipe.memory.discount,
@@ -153,8 +153,14 @@ def _selfplay(
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
     ]
+    bootstrap = None
+    if options.bootstrap:
+        teachers = [
+            skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)
+        ]
+        bootstrap = Bootstrap(teachers, options.bootstrap, settings.prompts, recipe.seed)
     baseline = _baseline(recipe, shared)
-    return SelfPlay(policy, skills, memory, settings, play, seed, shared, baseline, received)
+    return SelfPlay(policy, skills, memory, settings, play, seed, bootstrap, shared, baseline, received)
 
 
 def _grpo_settings(recipe: Recipe) -> GRPOSettings:

@@ -12,6 +12,7 @@ sampling.py      completions and greedy accuracy
 grpo.py          the local learner; grpo_loss.py: its mathematics; trl_grpo.py: TRL's trainer behind the same face
 policy_gradient.py   the step that learners share: sample, and one clipped update of the adapter that sampled
 selfplay.py      the agent's own model writes the tasks it is trained on; tally.py: what it wrote, counted
+bootstrap.py     how a model that never wrote a task learns the form of one
 sharing.py       which of them neighbours are shown, and what is taken of theirs (no torch)
 reward.py        the shared reward: what all agents earned lately, as this one heard it (no torch)
 """

@@ -13,7 +13,7 @@ A step:
 The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
 chooses the skill itself soon writes a handful of tasks of one skill (measured, see `naive`).
 
-After the `bootstrap`, in which the proposer's form is learnt from generated questions (never from their answers), no
+After the bootstrap (`bootstrap.py`), in which the proposer's form is learnt from generated questions, no
 task is given: what is trained on was written by the agent. Reserved prompts (`tasks.py`) are dropped, unscored.
 
 Where neighbours share (section 5.1, cooperative benchmarking), their tasks join the solver's batches: at most as many
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from symphony_fl.learning.bootstrap import Bootstrap
 from symphony_fl.learning.curriculum import Curriculum
 from symphony_fl.learning.episodes import Cell
 from symphony_fl.learning.grpo import Baseline, advantages, task_rewards
@@ -41,13 +42,11 @@ from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.sharing import Proposal, most_learnable, share_of_batch
 from symphony_fl.learning.skills import ProposalError, Task
-from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.learning.skills.base import ProposingSkill
 from symphony_fl.learning.tally import Tally
-from symphony_fl.learning.tasks import draw_training_task, is_reserved
+from symphony_fl.learning.tasks import is_reserved
 
 _STREAM = 0x53504C59  # separates this learner's random stream from others drawn from the same seed
-_BOOTSTRAP = 0x424F4F54
-_ROWS = 256  # sampled at a time in the bootstrap
 INVALID = -0.5
 """What a proposal earns that is no task."""
 
@@ -57,7 +56,6 @@ class SelfPlaySettings:
     """How tasks are proposed.
 
     Attributes:
-        bootstrap: supervised steps, before the first round, on generated questions.
         group: proposals per cell, at least 2.
         weight: of the proposer's loss beside the solver's, at least 0.
         discount: of the counts in memory, per round of age, for the curriculum.
@@ -67,7 +65,6 @@ class SelfPlaySettings:
         share: of the round's proposals, how many are reported to be shown to the neighbours.
     """
 
-    bootstrap: int
     group: int
     weight: float
     discount: float
@@ -88,6 +85,7 @@ class SelfPlay:
         settings: `prompts` proposals per step, `samples` attempts at each that is a task.
         play: see there.
         seed: the agent's own.
+        bootstrap: done before the first round.
         shared: the network's recent reward by skill, where known.
         baseline: of the solver's advantages.
         received: tasks of the neighbours, read and checked by the agent; each is solved once.
@@ -101,21 +99,19 @@ class SelfPlay:
         settings: GRPOSettings,
         play: SelfPlaySettings,
         seed: int,
+        bootstrap: Bootstrap | None = None,
         shared: Mapping[str, float] | None = None,
         baseline: Baseline | None = None,
         received: Sequence[Task] = (),
     ) -> None:
         if play.group < 2 or settings.prompts % play.group:
             raise ValueError(f"group {play.group}: must be at least 2 and divide prompts, {settings.prompts}")
-        if play.bootstrap and not all(isinstance(skill, TeachableSkill) for skill in skills):
-            raise ValueError(
-                f"bootstrap {play.bootstrap}: must be 0, not all skills can teach how to propose"
-            )
         self.skills = {skill.name: skill for skill in skills}
         self.memory = memory
         self.settings = settings
         self.play = play
         self.seed = seed
+        self.bootstrap = bootstrap
         self.shared = shared or {}
         self.baseline = baseline
         self.received = list(received)
@@ -123,8 +119,8 @@ class SelfPlay:
 
     def improve(self, round: int, steps: int) -> LearnReport:
         """``steps`` steps of self-play. Deterministic in (adapter, optimizer state, memory, seed, round, steps)."""
-        if round == 1:
-            self._bootstrap()
+        if round == 1 and self.bootstrap is not None:
+            self.bootstrap.teach(self.gradient)
         meter, tally = Meter(), Tally()
         played: list[Proposal] = []
         curriculum = Curriculum(
@@ -218,35 +214,6 @@ class SelfPlay:
             return self.skills[cell[0]].parse_proposal(text, cell[1])
         except ProposalError:
             return None
-
-    def _bootstrap(self) -> None:
-        """Supervised steps on what a proposal looks like: generated questions, every cell as often as any other.
-
-        Half of each batch are questions with the answers the model gave before the first step, right or wrong: without
-        this rehearsal (Li and Hoiem, "Learning without Forgetting", ECCV 2016) the solver is lost (0.35 to 0.04).
-        """
-        teachers = [skill for skill in self.skills.values() if isinstance(skill, TeachableSkill)]
-        cells = [(skill, level) for skill in teachers for level in skill.difficulties]
-        half = self.settings.prompts // 2
-        rng = np.random.default_rng([self.seed, _BOOTSTRAP])
-        places = rng.integers(len(cells), size=(self.play.bootstrap, half))
-        drawn = [draw_training_task(cells[p][0], rng, difficulty=cells[p][1]) for p in places.flatten()]
-        taught = [
-            (cells[p][0].propose_prompt([], cells[p][1]), cells[p][0].proposal_of(task))
-            for p, task in zip(places.flatten(), drawn, strict=True)
-        ]
-        known = self._own_answers([task.prompt for task in drawn])
-        for start in range(0, len(taught), half):
-            self.gradient.imitate(taught[start : start + half] + known[start : start + half])
-
-    def _own_answers(self, prompts: Sequence[str]) -> list[tuple[str, str]]:
-        """Every prompt with one sampled completion."""
-        answered: list[tuple[str, str]] = []
-        for start in range(0, len(prompts), _ROWS):
-            part = prompts[start : start + _ROWS]
-            seed = int(np.random.SeedSequence([self.seed, _BOOTSTRAP, start]).generate_state(1)[0])
-            answered += zip(part, self.gradient.sample(part, 1, seed).texts, strict=True)
-        return answered
 
 
 def _to_solve(written: Sequence[Task | None]) -> list[Task]:

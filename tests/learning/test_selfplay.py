@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symphony_fl.learning.bootstrap import Bootstrap
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.model import Base, Policy, load_base
@@ -25,7 +26,8 @@ from symphony_fl.learning.tasks import is_reserved
 
 torch.set_num_threads(1)
 SETTINGS = GRPOSettings(prompts=16, samples=4, learning_rate=3e-3, max_new_tokens=16)
-PLAY = SelfPlaySettings(bootstrap=80, group=4, weight=0.2, discount=0.7, floor=0.1, mastery=0.5, examples=0)
+PLAY = SelfPlaySettings(group=4, weight=0.2, discount=0.7, floor=0.1, mastery=0.5, examples=0)
+TAUGHT = Bootstrap(SYMBOLIC[:3], steps=80, batch=16, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_the_tally_sees_a_collapse() -> None:
 
 def play(base: Base, folder: Path, rounds: int, seed: int = 1) -> tuple[Policy, list[LearnReport]]:
     policy, memory = fresh(base), Memory(folder / f"{seed}-{rounds}.sqlite", capacity=1000)
-    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed)
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed, TAUGHT)
     reports = [learner.improve(round, 2) for round in range(1, rounds + 1)]
     memory.close()
     return policy, reports
@@ -130,7 +132,14 @@ def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
         t.prompt: replace(t, origin="received") for t in (SYMBOLIC[4].generate(rng, 5) for _ in range(6))
     }
     learner = SelfPlay(
-        fresh(base), SYMBOLIC[:3], memory, SETTINGS, replace(PLAY, share=5), 1, received=[*drawn.values()]
+        fresh(base),
+        SYMBOLIC[:3],
+        memory,
+        SETTINGS,
+        replace(PLAY, share=5),
+        1,
+        TAUGHT,
+        received=[*drawn.values()],
     )
     report = learner.improve(1, 2)
     memory.close()
@@ -151,6 +160,17 @@ def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
         assert task.prompt not in drawn and not is_reserved(task.prompt)
         assert proposal.success == pytest.approx(sum(earned) / len(earned)) and 0 < proposal.success < 1
         assert proposal.attempts == len(earned)
+
+
+def test_all_agents_are_taught_alike(base: Base) -> None:
+    """Whatever their own skills and seeds are: averaging them after the bootstrap changes nothing."""
+    adapters = []
+    for _ in range(2):
+        gradient = PolicyGradient(fresh(base), SETTINGS)
+        replace(TAUGHT, steps=3).teach(gradient)
+        adapters.append(gradient.policy.get())
+    assert np.array_equal(adapters[0], adapters[1])
+    assert not np.array_equal(adapters[0], fresh(base).get())
 
 
 def test_the_bootstrap_teaches_the_form_and_keeps_the_solver(base: Base) -> None:
@@ -199,7 +219,5 @@ def test_a_weight_of_zero_leaves_the_proposer_out(base: Base) -> None:
 def test_senseless_settings_are_refused(base: Base, tmp_path: Path) -> None:
     memory = Memory(tmp_path / "m.sqlite", capacity=10)
     with pytest.raises(ValueError, match="group 3"):
-        SelfPlay(
-            fresh(base), SYMBOLIC[:1], memory, SETTINGS, SelfPlaySettings(0, 3, 0.1, 0.7, 0.1, 0.5, 0), 0
-        )
+        SelfPlay(fresh(base), SYMBOLIC[:1], memory, SETTINGS, replace(PLAY, group=3), 0)
     memory.close()
