@@ -109,8 +109,8 @@ class MeanOfSenders:
         return {
             "total": self.total,
             "open_rounds": np.array([(n, self.open[n].heard) for n in rounds], dtype=np.int64).reshape(-1, 2),
-            "open_sums": stacked([self.open[n].sums for n in rounds], self.size, np.dtype(np.int64)),
-            "open_counts": stacked([self.open[n].counts for n in rounds], self.size, np.dtype(np.int32)),
+            "open_sums": _stacked([self.open[n].sums for n in rounds], self.size, np.dtype(np.int64)),
+            "open_counts": _stacked([self.open[n].counts for n in rounds], self.size, np.dtype(np.int32)),
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -130,5 +130,5 @@ def _mean(entry: _Open) -> np.ndarray:
     return mean
 
 
-def stacked(rows: list[np.ndarray], size: int, dtype: np.dtype) -> np.ndarray:
+def _stacked(rows: list[np.ndarray], size: int, dtype: np.dtype) -> np.ndarray:
     return np.stack(rows).astype(dtype) if rows else np.zeros((0, size), dtype=dtype)

@@ -14,13 +14,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from symphony_fl.exchange.merge import MergeError
-from symphony_fl.exchange.rules.pool import MeanOfAgents, MeanOfSenders, Pool, stacked
+from symphony_fl.exchange.rules.pool import MeanOfAgents, MeanOfSenders, Pool
 
 
 @dataclass
@@ -29,67 +31,45 @@ class _Update:
 
     indices: np.ndarray
     units: np.ndarray
-    length: float
+
+    @cached_property
+    def length(self) -> float:
+        return _length(self.units)
 
 
-class Clip:
-    """The mean over all agents of updates that do not contradict the others, none longer than `factor` times the
-    round's lower median one.
+class _OpenRounds(ABC):
+    """A pool that needs all updates of a round at once: keeps them until all N agents were heard or it is closed.
 
     Args:
         size: P.
         agents: N.
-        factor: above 0.
-        agreement: least agreement with the others, in standard deviations of a fair coin.
     """
 
-    def __init__(self, size: int, agents: int, factor: float, agreement: float = -3.0) -> None:
-        if not 0.0 < factor < float("inf"):
-            raise MergeError(f"clip={factor}: must be above 0")
+    def __init__(self, size: int, agents: int) -> None:
         self.size = size
         self.agents = agents
-        self.factor = factor
-        self.agreement = agreement
         self.total = np.zeros(size, dtype=np.int64)
         self.open: dict[int, list[_Update]] = {}
 
+    @abstractmethod
+    def _change(self, updates: list[_Update]) -> np.ndarray:
+        """What a round's updates come to, int64 [P]; depends on the set of them, not on their order."""
+
     def add(self, round: int, indices: np.ndarray, units: np.ndarray) -> None:
         updates = self.open.setdefault(round, [])
-        updates.append(_Update(indices, units, _length(units)))
+        updates.append(_Update(indices, units))
         if len(updates) == self.agents:
-            self._sum(self.open.pop(round), self.total)
+            self.total += self._change(self.open.pop(round))
 
     def close(self, before: int) -> None:
         for round in [round for round in self.open if round < before]:
-            self._sum(self.open.pop(round), self.total)
+            self.total += self._change(self.open.pop(round))
 
     def view(self) -> np.ndarray:
         whole = self.total.copy()
         for updates in self.open.values():
-            self._sum(updates, whole)
-        return whole.astype(np.float64) / self.agents
-
-    def _sum(self, updates: list[_Update], total: np.ndarray) -> None:
-        """Add a round's updates, the long ones cut. Alike everywhere: lengths are sums of whole numbers, and square
-        roots, quotients and products are rounded as IEEE 754 says."""
-        lengths = sorted(update.length for update in updates)
-        most = self.factor * lengths[(len(lengths) - 1) // 2]
-        cut = [
-            update.units
-            if update.length <= most
-            else np.rint(update.units * (most / update.length)).astype(np.int64)
-            for update in updates
-        ]
-        everybody = np.zeros(self.size, dtype=np.int64)
-        for update, units in zip(updates, cut, strict=True):
-            everybody[update.indices] += units
-        counted = [
-            (update, units)
-            for update, units in zip(updates, cut, strict=True)
-            if len(updates) < 3 or _agreement(units, everybody[update.indices] - units) >= self.agreement
-        ]
-        for update, units in counted:  # those who count stand in for those who do not
-            total[update.indices] += np.rint(units * (len(updates) / len(counted))).astype(np.int64)
+            whole += self._change(updates)
+        return whole.astype(np.float64)
 
     def state(self) -> dict[str, np.ndarray]:
         rounds = sorted(self.open)
@@ -109,8 +89,84 @@ class Clip:
         for round, count in state["open_sizes"]:
             part = slice(start, start + int(count))
             indices, units = np.array(state["open_indices"][part]), np.array(state["open_units"][part])
-            self.open.setdefault(int(round), []).append(_Update(indices, units, _length(units)))
+            self.open.setdefault(int(round), []).append(_Update(indices, units))
             start += int(count)
+
+
+class Clip(_OpenRounds):
+    """The mean over all agents of updates that do not contradict the others, none longer than `factor` times the
+    round's lower median one.
+
+    Args:
+        size: P.
+        agents: N.
+        factor: above 0.
+        agreement: least agreement with the others, in standard deviations of a fair coin.
+    """
+
+    def __init__(self, size: int, agents: int, factor: float, agreement: float = -3.0) -> None:
+        if not 0.0 < factor < float("inf"):
+            raise MergeError(f"clip={factor}: must be above 0")
+        super().__init__(size, agents)
+        self.factor = factor
+        self.agreement = agreement
+
+    def view(self) -> np.ndarray:
+        return super().view() / self.agents
+
+    def _change(self, updates: list[_Update]) -> np.ndarray:
+        """The sum of a round's updates, the long ones cut. Alike everywhere: lengths are sums of whole numbers, and
+        square roots, quotients and products are rounded as IEEE 754 says."""
+        ordered = sorted(update.length for update in updates)
+        most = self.factor * ordered[(len(ordered) - 1) // 2]
+        cut = [
+            update.units
+            if update.length <= most
+            else np.rint(update.units * (most / update.length)).astype(np.int64)
+            for update in updates
+        ]
+        everybody = np.zeros(self.size, dtype=np.int64)
+        for update, units in zip(updates, cut, strict=True):
+            everybody[update.indices] += units
+        counted = [
+            (update, units)
+            for update, units in zip(updates, cut, strict=True)
+            if len(updates) < 3 or _agreement(units, everybody[update.indices] - units) >= self.agreement
+        ]
+        total = np.zeros(self.size, dtype=np.int64)
+        for update, units in counted:  # those who count stand in for those who do not
+            total[update.indices] += np.rint(units * (len(updates) / len(counted))).astype(np.int64)
+        return total
+
+
+class Robust(_OpenRounds):
+    """Per round and entry the median, or the mean without the lowest and highest `trim` of the agents.
+
+    Args:
+        size: P.
+        agents: N.
+        trim: share of the agents dropped at each end, at least one; None for the median.
+    """
+
+    def __init__(self, size: int, agents: int, trim: float | None) -> None:
+        if trim is not None and not 0.0 < trim < 0.5:
+            raise MergeError(f"trim={trim}: must be above 0 and below 0.5")
+        super().__init__(size, agents)
+        self.trim = trim
+
+    def _change(self, updates: list[_Update]) -> np.ndarray:
+        """The middle of the updates as rows [n, P], an entry not sent counting as 0."""
+        count = len(updates)
+        rows = np.zeros((count, self.size), dtype=np.int64)
+        for row, update in zip(rows, updates, strict=True):
+            row[update.indices] = update.units
+        ordered = np.sort(rows, axis=0)
+        cut = (count - 1) // 2 if self.trim is None else max(1, int(self.trim * count))
+        if 2 * cut >= count:
+            cut = (count - 1) // 2
+        kept = ordered[cut : count - cut]
+        middle: np.ndarray = kept.sum(axis=0) // kept.shape[0]
+        return middle
 
 
 def _agreement(units: np.ndarray, others: np.ndarray) -> float:
@@ -127,81 +183,6 @@ def _length(units: np.ndarray) -> float:
     shift = max(0, int(magnitudes.max(initial=0)).bit_length() - 19)
     coarse = magnitudes >> shift
     return math.sqrt(int(np.sum(coarse * coarse))) * 2.0**shift
-
-
-@dataclass
-class _Rows:
-    """The updates of one open round, each int64 [P]."""
-
-    rows: list[np.ndarray] = field(default_factory=list)
-
-
-class Robust:
-    """Per round and entry the median, or the mean without the lowest and highest `trim` of the agents.
-
-    Args:
-        size: P.
-        agents: N.
-        trim: share of the agents dropped at each end, at least one; None for the median.
-    """
-
-    def __init__(self, size: int, agents: int, trim: float | None) -> None:
-        if trim is not None and not 0.0 < trim < 0.5:
-            raise MergeError(f"trim={trim}: must be above 0 and below 0.5")
-        self.size = size
-        self.agents = agents
-        self.trim = trim
-        self.total = np.zeros(size, dtype=np.int64)
-        self.open: dict[int, _Rows] = {}
-
-    def add(self, round: int, indices: np.ndarray, units: np.ndarray) -> None:
-        row = np.zeros(self.size, dtype=np.int64)
-        row[indices] = units
-        entry = self.open.setdefault(round, _Rows())
-        entry.rows.append(row)
-        if len(entry.rows) == self.agents:
-            self.total += self._middle(self.open.pop(round).rows)
-
-    def close(self, before: int) -> None:
-        for round in [round for round in self.open if round < before]:
-            self.total += self._middle(self.open.pop(round).rows)
-
-    def view(self) -> np.ndarray:
-        whole = self.total.copy()
-        for entry in self.open.values():
-            whole += self._middle(entry.rows)
-        return whole.astype(np.float64)
-
-    def _middle(self, rows: list[np.ndarray]) -> np.ndarray:
-        """The middle of [n, P], int64 [P]; depends on the set of rows, not on their order."""
-        ordered = np.sort(np.stack(rows), axis=0)
-        count = len(rows)
-        cut = (count - 1) // 2 if self.trim is None else max(1, int(self.trim * count))
-        if 2 * cut >= count:
-            cut = (count - 1) // 2
-        kept = ordered[cut : count - cut]
-        middle: np.ndarray = kept.sum(axis=0) // kept.shape[0]
-        return middle
-
-    def state(self) -> dict[str, np.ndarray]:
-        rounds = sorted(self.open)
-        return {
-            "total": self.total,
-            "open_rounds": np.array([(n, len(self.open[n].rows)) for n in rounds], dtype=np.int64).reshape(
-                -1, 2
-            ),
-            "open_rows": stacked(
-                [row for n in rounds for row in self.open[n].rows], self.size, np.dtype(np.int64)
-            ),
-        }
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self.total = np.array(state["total"])
-        self.open, place = {}, 0
-        for round, count in state["open_rounds"]:
-            rows = [np.array(row) for row in state["open_rows"][place : place + count]]
-            self.open[int(round)] = _Rows(rows)
-            place += int(count)
 
 
 def build_pool(
