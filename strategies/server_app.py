@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import INFO
@@ -26,7 +24,7 @@ from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.components import check_recipe, recipe_topology
-from symphony_fl.folders import default_tracking_uri, locked, run_folder
+from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
 from symphony_fl.history import History
 from symphony_fl.launch import die_with_launcher
 from symphony_fl.plots import plot_run
@@ -212,7 +210,7 @@ def _finish(
     }
     if error:
         result["error"] = error
-    tracker.artifact(_write(run.folder / "result.json", result))
+    tracker.artifact(write_json(run.folder / "result.json", result))
     tracker.artifact(run.folder / "recipe.json")
     if history.rounds("evaluate"):
         tasks = recipe.tasks
@@ -231,12 +229,4 @@ def _publish_capabilities(run: Run, roster: Roster, history: History, tracker: T
         return  # a resumed run that could not gather its agents again has nothing new to say of them
     tasks = run.recipe.tasks
     vectors = capability_vectors(history, history.rounds("evaluate")[-1], tasks.skills, tasks.held_out)
-    tracker.artifact(_write(run.folder / "capabilities.json", by_did(vectors, dids)))
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> Path:
-    """JSON that is there as a whole or not at all."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.write_text(json.dumps(value, indent=2))
-    os.replace(aside, path)
-    return path
+    tracker.artifact(write_json(run.folder / "capabilities.json", by_did(vectors, dids)))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from symphony_fl.components import check_recipe
-from symphony_fl.folders import default_tracking_uri, symphony_folder
+from symphony_fl.folders import default_tracking_uri, symphony_folder, write_json
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.tables import comparison_table, summary_table
@@ -73,11 +72,9 @@ def compare(options: argparse.Namespace) -> int:
     ]
     _check_writable(options.json)
     runs: list[dict[str, Any]] = []
-    with private_superlink() as link:
-        for number, recipe in enumerate(recipes, start=1):
-            print(f"[{number}/{len(recipes)}] {recipe.name}, seed {recipe.seed}", flush=True)
-            runs.append(_run_or_report(link, recipe))
-            _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
+    for _, row in _run_each([(recipe.name, recipe) for recipe in recipes]):
+        runs.append(row)
+        _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
     print(comparison_table(runs))
     return 0 if all(item["status"] == "completed" for item in runs) else 1
 
@@ -92,13 +89,9 @@ def frontier(options: argparse.Namespace) -> int:
     _check_writable(str(file.with_suffix(".md")))
     rows: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
     wanted = grid.wanted(points, options.seeds)
-    todo = grid.still_to_run(wanted, rows)
-    if todo:
-        with private_superlink() as link:
-            for number, (point, recipe) in enumerate(todo, start=1):
-                print(f"[{number}/{len(todo)}] {point}, seed {recipe.seed}", flush=True)
-                rows.append({"point": point, "recipe_digest": recipe.digest} | _run_or_report(link, recipe))
-                _write_json(str(file), {"runs": rows})
+    for point, row in _run_each(grid.still_to_run(wanted, rows)):
+        rows.append({"point": point} | row)
+        _write_json(str(file), {"runs": rows})
     found = grid.figures(grid.finished(wanted, rows))
     print(grid.frontier_table(found))
     file.with_suffix(".md").write_text(grid.frontier_table(found) + "\n")
@@ -156,6 +149,16 @@ def _run_one(recipe: Recipe, folder: Path, json_file: str | None) -> int:
     return 0
 
 
+def _run_each(todo: Sequence[tuple[str, Recipe]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, its result) of one run after the other, on one SuperLink; none is started where there is nothing to do."""
+    if not todo:
+        return
+    with private_superlink() as link:
+        for number, (name, recipe) in enumerate(todo, start=1):
+            print(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}", flush=True)
+            yield name, _run_or_report(link, recipe)
+
+
 def _run_or_report(link: SuperLink, recipe: Recipe) -> dict[str, Any]:
     """A failed run is a row of the comparison, not its end."""
     folder = new_run_folder(recipe)
@@ -164,7 +167,7 @@ def _run_or_report(link: SuperLink, recipe: Recipe) -> dict[str, Any]:
     except LaunchError as error:
         print(f"symphony: {error}", file=sys.stderr)
         failed = {"recipe": recipe.name, "seed": recipe.seed, "status": "failed", "error": str(error)}
-        return failed | {"folder": str(folder)}
+        return failed | {"recipe_digest": recipe.digest, "folder": str(folder)}
 
 
 def _progress(line: str) -> None:
@@ -187,9 +190,10 @@ def _write_json(path: str | None, values: Any) -> None:
     if path is None:
         return
     file = Path(path).expanduser()
-    aside = file.with_name(file.name + ".new")  # a kill while writing must not cost what was there
-    aside.write_text(json.dumps(values, indent=2))
-    os.replace(aside, file)
+    if file.exists() and not file.is_file():  # /dev/stdout must be written to, not replaced
+        file.write_text(json.dumps(values, indent=2))
+    else:
+        write_json(file, values)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -52,3 +54,11 @@ def locked(path: Path, timeout: float, refusal: Exception) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """JSON that is there as a whole or not at all: a kill while writing does not cost what was there."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(value, indent=2))
+    os.replace(aside, path)
+    return path

@@ -7,7 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from symphony_fl.learning.grpo_settings import GRPOSettings
+
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def build_optimizer(
+    parameters: Sequence[torch.nn.Parameter], settings: GRPOSettings
+) -> torch.optim.Optimizer:
+    """The AdamW whose state the functions below keep."""
+    return torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
 
 
 def optimizer_arrays(

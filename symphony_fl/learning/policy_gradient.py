@@ -19,7 +19,7 @@ from symphony_fl.exchange.flat import digest
 from symphony_fl.learning.grpo_loss import grpo_loss, k3
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Policy
-from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
+from symphony_fl.learning.optimizer_state import build_optimizer, load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import Meter
 from symphony_fl.learning.sampling import Rollout, generate
 from symphony_fl.learning.shared_prompts import completion_logprobs
@@ -49,13 +49,7 @@ class PolicyGradient:
     def __init__(self, policy: Policy, settings: GRPOSettings) -> None:
         self.policy = policy
         self.settings = settings
-        self.optimizer = torch.optim.AdamW(
-            policy.parameters(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(policy.parameters(), settings)
 
     def state(self) -> dict[str, np.ndarray]:
         """The optimizer's state: ``exp_avg``, ``exp_avg_sq`` float32 [size] in layout order, ``step`` float32 []."""

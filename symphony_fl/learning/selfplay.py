@@ -11,7 +11,7 @@ A step:
  5. one optimizer step on both: the solver's group-relative advantages, and the proposer's, relative to its cell
 
 The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
-chooses the skill itself soon writes a handful of tasks of one skill (measured, see `naive`).
+chooses the skill itself soon writes a handful of tasks of one skill.
 
 After the bootstrap (`bootstrap.py`), in which the proposer's form is learnt from generated questions, no
 task is given: what is trained on was written by the agent. Reserved prompts (`tasks.py`) are dropped, unscored.

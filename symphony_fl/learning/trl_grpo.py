@@ -33,7 +33,7 @@ from symphony_fl.learning.adapters import share_weights
 from symphony_fl.learning.grpo_loss import group_advantages
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.model import Policy
-from symphony_fl.learning.optimizer_state import load_optimizer_arrays, optimizer_arrays
+from symphony_fl.learning.optimizer_state import build_optimizer, load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.skills import Task, get_skill
 from symphony_fl.learning.tasks import Sampler
@@ -72,13 +72,7 @@ class TRLGRPO:
         self.sampler = sampler
         self.settings = settings
         self.seed = seed
-        self.optimizer = torch.optim.AdamW(
-            policy.parameters(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(policy.parameters(), settings)
         self._tasks: list[Task] = []
         self._meter = Meter()
         self._folder = tempfile.TemporaryDirectory(

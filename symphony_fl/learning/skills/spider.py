@@ -21,10 +21,11 @@ import numpy as np
 
 from symphony_fl.learning.executors.sql import Database
 from symphony_fl.learning.skills.base import SkillError
+from symphony_fl.learning.skills.loaders import SHIPPED
 from symphony_fl.learning.skills.sql_questions import Question
 from symphony_fl.learning.skills.sql_tables import SchemaError
 from symphony_fl.learning.skills.text2sql import Text2SQL, difficulty_of
-from symphony_fl.learning.skills.text_rows import DATA, read_rows
+from symphony_fl.learning.skills.text_rows import read_rows
 
 _TYPES = {"text": "text", "number": "number", "time": "time", "boolean": "boolean", "others": "other"}
 _DB_ID = re.compile(r"[A-Za-z0-9_]+")
@@ -119,5 +120,5 @@ _EXAMPLES = (
     "SQL: SELECT count(*) FROM animal WHERE age > 3\n\n"
 )
 
-SPIDER_SAMPLE = Text2SQL("spider_sample", SpiderWorld(DATA / "spider"), _EXAMPLES)
+SPIDER_SAMPLE = Text2SQL("spider_sample", SpiderWorld(SHIPPED / "spider"), _EXAMPLES)
 """Questions of our own in Spider's format. For Spider itself: ``with_folder``, or a recipe's ``tasks.sources``."""

@@ -12,9 +12,6 @@ from typing import Any
 
 from symphony_fl.learning.skills.base import SkillError
 
-DATA = Path(__file__).resolve().parent / "data"
-"""A few dozen rows of our own in each dataset's format, so that what reads the dataset works and is tested offline."""
-
 
 def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dict[str, str]]:
     """The named text fields of every row.

@@ -26,12 +26,12 @@ from symphony_fl.learning.skills.code_programs import (
     operations,
     unused_parameters,
 )
+from symphony_fl.learning.skills.loaders import SHIPPED
 from symphony_fl.learning.skills.text import question_of
-from symphony_fl.learning.skills.text_rows import DATA
 from symphony_fl.learning.tasks import held_out
 
 DEDUCTION, ABDUCTION, INDUCTION = CODE
-ROWS = DATA / "cruxeval" / "test.jsonl"
+ROWS = SHIPPED / "cruxeval" / "test.jsonl"
 LINE = Example(
     "def f(x): return 3 * x + 1", ("1", "2", "5", "7", "0", "9"), ("4", "7", "16", "22", "1", "28")
 )

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
+from symphony_fl.learning.skills.loaders import SHIPPED
 from symphony_fl.learning.skills.spider import SPIDER_SAMPLE, SpiderWorld
 from symphony_fl.learning.skills.sql_questions import _TEMPLATES, Question, draw_question
 from symphony_fl.learning.skills.sql_tables import SchemaError, parse_schema, schema_text, scripts
 from symphony_fl.learning.skills.text import answer_block, question_of
 from symphony_fl.learning.skills.text2sql import QUERY_CHARS, TEXT2SQL, Text2SQL, difficulty_of
-from symphony_fl.learning.skills.text_rows import DATA
 from symphony_fl.learning.tasks import held_out
 
 HEADER = "singer(id int, name text, age int); concert(id int, singer_id int, title text, year int)"
-FOLDER = DATA / "spider"
+FOLDER = SHIPPED / "spider"
 every_skill = pytest.mark.parametrize("skill", (TEXT2SQL, SPIDER_SAMPLE), ids=lambda skill: skill.name)
 
 
