@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import KINDS, announce_huge, damage
 
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.coding import CODECS, build_codec
@@ -236,22 +237,10 @@ def _fuzzed(rng: np.random.Generator, envelopes: list[bytes]) -> bytes:
     """One mutation: flipped bits, cut, grown, spliced, a huge length, fields in another order, or another encoding."""
     data = bytearray(envelopes[int(rng.integers(len(envelopes)))])
     kind = int(rng.integers(8))
-    if kind == 0:
-        for _ in range(int(rng.integers(1, 4))):
-            data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-    elif kind == 1:
-        del data[int(rng.integers(len(data))) :]
-    elif kind == 2:
-        data += rng.bytes(int(rng.integers(1, 70)))
-    elif kind == 3:
-        other = envelopes[int(rng.integers(len(envelopes)))]
-        cut = int(rng.integers(1, min(len(data), len(other))))
-        data[cut:] = other[cut:]
+    if kind < KINDS:
+        damage(data, kind, rng, envelopes)
     elif kind == 4:
-        place = int(rng.integers(min(90, len(data) - 8)))
-        data[place : place + 5] = bytes(
-            [int(rng.choice([0xC6, 0xDD, 0xDF, 0xCE, 0xDB])), 0xFF, 0xFF, 0xFF, 0xFF]
-        )
+        announce_huge(data, int(rng.integers(min(90, len(data) - 8))), rng)
     elif kind == 5:
         start, end = sorted(rng.integers(0, len(data), 2).tolist())
         del data[start:end]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import KINDS, announce_huge, damage
 
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.envelope import open_envelope
@@ -219,22 +220,10 @@ def test_six_thousand_mutations_none_accepted_none_crashes() -> None:
     for _ in range(6000):
         data = bytearray(letters[int(rng.integers(len(letters)))])
         kind = int(rng.integers(5))
-        if kind == 0:
-            for _ in range(int(rng.integers(1, 4))):
-                data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-        elif kind == 1:
-            del data[int(rng.integers(len(data))) :]
-        elif kind == 2:
-            data += rng.bytes(int(rng.integers(1, 70)))
-        elif kind == 3:
-            other = letters[int(rng.integers(len(letters)))]
-            cut = int(rng.integers(1, min(len(data), len(other))))
-            data[cut:] = other[cut:]
+        if kind < KINDS:
+            damage(data, kind, rng, letters)
         else:
-            place = int(rng.integers(len(data) - 5))
-            data[place : place + 5] = bytes(
-                [int(rng.choice([0xC6, 0xDD, 0xDF, 0xCE, 0xDB])), 255, 255, 255, 255]
-            )
+            announce_huge(data, int(rng.integers(len(data) - 5)), rng)
         if bytes(data) in letters:
             continue
         with pytest.raises(refusals.EnvelopeError) as caught:
