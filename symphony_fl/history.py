@@ -74,7 +74,7 @@ class History:
     def refused(self) -> dict[str, int]:
         """Name of the refusal -> envelopes refused for it, over all agents and rounds."""
         sums: dict[str, int] = defaultdict(int)
-        for kind in ("train", "evaluate"):
+        for kind in ("train", "evaluate", "bytes"):  # the server's own refusals are booked with the bytes
             for event in self.events(kind):
                 for name, value in event.metrics.items():
                     if name.startswith("refused/"):

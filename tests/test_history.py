@@ -55,3 +55,11 @@ def test_it_is_read_back_and_a_torn_last_line_is_dropped(tmp_path: Path) -> None
 def test_an_empty_run_has_a_summary(tmp_path: Path) -> None:
     summary = History(tmp_path / "new" / "history.jsonl").summary(agents=2)
     assert summary["accuracy_after"] is None and summary["rounds"] == 0
+
+
+def test_what_the_server_refused_is_in_the_summary_too(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.add(Event("train", 1, 0, {"refused/replayed": 2.0}))
+    history.add(Event("bytes", 1, 1, {"bytes/sent": 10.0, "refused/message": 1.0}))
+    assert history.summary(2)["refused"] == {"message": 1, "replayed": 2}
+    history.close()
