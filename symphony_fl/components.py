@@ -109,6 +109,13 @@ def _check_selfplay(recipe: Recipe) -> None:
         )
     if recipe.learner.name != "grpo":
         raise RecipeError(f"learner.name = {recipe.learner.name!r}: must be 'grpo' for selfplay.enabled")
+    if recipe.selfplay.proposer == "free":
+        if recipe.selfplay.share:
+            raise RecipeError(
+                f"selfplay.share = {recipe.selfplay.share}: must be 0 for selfplay.proposer = 'free'"
+            )
+        if not recipe.selfplay.bootstrap:
+            raise RecipeError("selfplay.bootstrap = 0: must be above 0 for selfplay.proposer = 'free'")
     _check_sharing(recipe)
 
 

@@ -149,6 +149,7 @@ def _selfplay(
         examples=options.examples,
         shared_weight=recipe.reward.weight if recipe.reward.shared in ("proposer", "both") else 0.0,
         share=options.share,
+        free=options.proposer == "free",
     )
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
@@ -158,7 +159,7 @@ def _selfplay(
         teachers = [
             skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)
         ]
-        bootstrap = Bootstrap(teachers, options.bootstrap, settings.prompts, recipe.seed)
+        bootstrap = Bootstrap(teachers, options.bootstrap, settings.prompts, recipe.seed, play.free)
     baseline = _baseline(recipe, shared)
     return SelfPlay(policy, skills, memory, settings, play, seed, bootstrap, shared, baseline, received)
 

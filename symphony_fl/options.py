@@ -123,6 +123,11 @@ class SelfPlayOptions:
     weight: float = option(0.1, "of the proposer's loss beside the solver's", low=0, high=10)
     examples: int = option(0, "solved tasks out of memory shown to the proposer", low=0, high=16)
     share: int = option(0, "of the round's own tasks, how many neighbours are shown", low=0, high=32)
+    proposer: str = option(
+        "cells",
+        "who chooses skill and difficulty: cells, the curriculum; free, the model, which collapses",
+        choices=("cells", "free"),
+    )
 
 
 @dataclass

@@ -18,6 +18,7 @@ Metric names (the paper, section 6.4, in the field's words):
     difficulty                                      mean over the round's attempts (agents with a memory)
     proposals/{valid,duplicate,difficulty}          of self-play: shares of tasks among what was written, mean level
     proposals/{effective,skills}                    distinct tasks over all, number of skills, both by entropy
+    proposals/collapsed                             1 where either is below 0.6 of what it could be
     received/{tasks,own,told}                       tasks of the neighbours tried; mean success here, and as they said
     tasks_taken, tasks_refused/<reason>             of the neighbours' tasks (`learning/sharing`, `clients/letters`)
     letters_refused/<error>                         letters refused for that named reason

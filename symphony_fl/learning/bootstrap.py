@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symphony_fl.learning.policy_gradient import PolicyGradient
+from symphony_fl.learning.proposers import free_prompt
 from symphony_fl.learning.skills.base import TeachableSkill
 from symphony_fl.learning.tasks import draw_training_task
 
@@ -26,12 +27,16 @@ _ROWS = 256  # sampled at a time
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """``steps`` steps of ``batch`` texts, at least 2, for these skills; ``seed`` is the run's."""
+    """``steps`` steps of ``batch`` texts, at least 2, for these skills; ``seed`` is the run's.
+
+    ``free``: the model is to write the request as well, for `proposers.FreeProposer`.
+    """
 
     skills: Sequence[TeachableSkill]
     steps: int
     batch: int
     seed: int
+    free: bool = False
 
     def teach(self, gradient: PolicyGradient) -> None:
         """Train the adapter in place, with the learner's optimizer."""
@@ -40,10 +45,12 @@ class Bootstrap:
         rng = np.random.default_rng([self.seed, _TAG])
         places = rng.integers(len(cells), size=self.steps * half)
         drawn = [draw_training_task(cells[place][0], rng, difficulty=cells[place][1]) for place in places]
-        taught = [
-            (cells[place][0].propose_prompt([], cells[place][1]), cells[place][0].proposal_of(task))
-            for place, task in zip(places, drawn, strict=True)
-        ]
+        asked = [cells[place][0].propose_prompt([], cells[place][1]) for place in places]
+        told = [cells[place][0].proposal_of(task) for place, task in zip(places, drawn, strict=True)]
+        taught = list(zip(asked, told, strict=True))
+        if self.free:
+            prompt = free_prompt(self.skills, gradient.policy.base.tokenizer)
+            taught = [(prompt, request.removeprefix(prompt) + text) for request, text in taught]
         known = self._own_answers(gradient, [task.prompt for task in drawn])
         for start in range(0, len(taught), half):
             gradient.imitate(taught[start : start + half] + known[start : start + half])

@@ -11,7 +11,7 @@ A step:
  5. one optimizer step on both: the solver's group-relative advantages, and the proposer's, relative to its cell
 
 The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
-chooses the skill itself soon writes a handful of tasks of one skill.
+chooses the skill itself soon writes a handful of tasks of one skill (`proposers.py`).
 
 After the bootstrap (`bootstrap.py`), in which the proposer's form is learnt from generated questions, no
 task is given: what is trained on was written by the agent. Reserved prompts (`tasks.py`) are dropped, unscored.
@@ -22,33 +22,27 @@ as the agent's own, in place of proposals, spread over the round's steps. They e
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from symphony_fl.learning.bootstrap import Bootstrap
 from symphony_fl.learning.curriculum import Curriculum
-from symphony_fl.learning.episodes import Cell
 from symphony_fl.learning.grpo import Baseline, advantages, task_rewards
-from symphony_fl.learning.grpo_loss import group_advantages
 from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.model import Policy
 from symphony_fl.learning.policy_gradient import PolicyGradient, Scored
+from symphony_fl.learning.proposers import CellProposer, FreeProposer, Proposer
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.sharing import Proposal, most_learnable, share_of_batch
-from symphony_fl.learning.skills import ProposalError, Task
+from symphony_fl.learning.skills import Task
 from symphony_fl.learning.skills.base import ProposingSkill
 from symphony_fl.learning.tally import Tally
 from symphony_fl.learning.tasks import is_reserved
 
 _STREAM = 0x53504C59  # separates this learner's random stream from others drawn from the same seed
-INVALID = -0.5
-"""What a proposal earns that is no task."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ class SelfPlaySettings:
         examples: solved tasks out of memory shown to the proposer.
         shared_weight: of the shared reward in a proposal's learnability.
         share: of the round's proposals, how many are reported to be shown to the neighbours.
+        free: the proposer chooses skill and difficulty itself, see `proposers.FreeProposer`.
     """
 
     group: int
@@ -73,6 +68,7 @@ class SelfPlaySettings:
     examples: int
     shared_weight: float = 0.0
     share: int = 0
+    free: bool = False
 
 
 class SelfPlay:
@@ -121,19 +117,12 @@ class SelfPlay:
         """``steps`` steps of self-play. Deterministic in (adapter, optimizer state, memory, seed, round, steps)."""
         if round == 1 and self.bootstrap is not None:
             self.bootstrap.teach(self.gradient)
-        meter, tally = Meter(), Tally()
+        meter, tally = Meter(), Tally(len(self.skills))
         played: list[Proposal] = []
-        curriculum = Curriculum(
-            list(self.skills),
-            self.memory.counts(self.play.discount),
-            self.seed,
-            samples=self.settings.samples,
-            floor=self.play.floor,
-            mastery=self.play.mastery,
-        )
+        proposer = self._proposer()
         for step in range(steps):
             due = -(-len(self.received) // (steps - step))  # rounded up: all have had their turn at the end
-            played += self._step(curriculum, round, step, self.received[:due], meter, tally)
+            played += self._step(proposer, round, step, self.received[:due], meter, tally)
         return meter.report(steps, tally.figures(), most_learnable(played, self.play.share))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -144,8 +133,22 @@ class SelfPlay:
         """Take back what `state` gave; raises ValueError where it does not fit."""
         self.gradient.load_state(state)
 
+    def _proposer(self) -> Proposer:
+        """As of the round's beginning: the curriculum reads the memory."""
+        if self.play.free:
+            return FreeProposer(self.skills, self.play.group, self.gradient.policy.base.tokenizer)
+        curriculum = Curriculum(
+            list(self.skills),
+            self.memory.counts(self.play.discount),
+            self.seed,
+            samples=self.settings.samples,
+            floor=self.play.floor,
+            mastery=self.play.mastery,
+        )
+        return CellProposer(self.skills, curriculum, self.memory, self.play.group, self.play.examples)
+
     def _step(
-        self, curriculum: Curriculum, round: int, step: int, due: Sequence[Task], meter: Meter, tally: Tally
+        self, proposer: Proposer, round: int, step: int, due: Sequence[Task], meter: Meter, tally: Tally
     ) -> list[Proposal]:
         """The agent's own proposals that were tried. Of the tasks due those that are solved leave `received`."""
         sequence = np.random.SeedSequence([self.seed, _STREAM, round, step])
@@ -153,15 +156,12 @@ class SelfPlay:
         seeds = sequence.generate_state(3)
         policy = self.gradient.digest()
         guests = due[: self.settings.prompts // 2]
-        places = curriculum.draw(rng, -(-(self.settings.prompts - len(guests)) // self.play.group))
-        cells = [curriculum.cells[place] for place in places]
+        asked = proposer.requests(rng, self.settings.prompts - len(guests))
         with meter.clock("generate"):
-            prompts = [self._prompt(cell, rng) for cell in cells]
-            proposed = self.gradient.sample(prompts, self.play.group, int(seeds[0]))
-        repeated = [cell for cell in cells for _ in range(self.play.group)]
-        written = [self._read(cell, text) for cell, text in zip(repeated, proposed.texts, strict=True)]
+            proposed = self.gradient.sample([request.prompt for request in asked], 1, int(seeds[0]))
+        written = [proposer.read(request, text) for request, text in zip(asked, proposed.texts, strict=True)]
         own = _to_solve(written)
-        tally.proposed(repeated, written)
+        tally.proposed(written)
         if not own:
             return []
         guests = share_of_batch(guests, own)
@@ -181,9 +181,8 @@ class SelfPlay:
         scored = [Scored(solved, policy, advantages_NG.flatten(), self.settings.samples)]
         if self.play.weight > 0:
             success = {task.prompt: self._with_shared(task.skill, rate) for task, rate in rates}
-            earned = proposal_rewards(written, success)
-            of_cells = group_advantages(earned.view(len(cells), self.play.group))
-            scored.append(Scored(proposed, policy, of_cells.flatten(), self.play.group, self.play.weight))
+            paid = proposer.advantages(written, success)
+            scored.append(Scored(proposed, policy, paid, self.play.group, self.play.weight))
         self.gradient.update(scored, int(seeds[2]), meter)
         texts = {task.prompt: text for task, text in zip(written, proposed.texts, strict=True) if task}
         return [
@@ -201,33 +200,8 @@ class SelfPlay:
         weight = self.play.shared_weight
         return (1 - weight) * rate + weight * self.shared[skill] if skill in self.shared else rate
 
-    def _prompt(self, cell: Cell, rng: np.random.Generator) -> str:
-        name, level = cell
-        shown: list[Task] = []
-        if self.play.examples:
-            known = [episode.task for episode in self.memory.replay(rng, 8 * self.play.examples)]
-            shown = [task for task in known if task.skill == name][: self.play.examples]
-        return self.skills[name].propose_prompt(shown, level)
-
-    def _read(self, cell: Cell, text: str) -> Task | None:
-        try:
-            return self.skills[cell[0]].parse_proposal(text, cell[1])
-        except ProposalError:
-            return None
-
 
 def _to_solve(written: Sequence[Task | None]) -> list[Task]:
     """The distinct tasks among proposals, in their order, without those that are reserved for evaluation."""
     tasks = [task for task in written if task is not None and not is_reserved(task.prompt)]
     return list({task.prompt: task for task in tasks}.values())
-
-
-def proposal_rewards(written: Sequence[Task | None], success: dict[str, float]) -> torch.Tensor:
-    """What proposals earn, float32 [n]: learnability over the root of how often it was written; `INVALID` for no task.
-
-    Tasks that were not tried (reserved prompts) earn the mean of those that were.
-    """
-    times = Counter(task.prompt for task in written if task is not None)
-    worth = {prompt: 4 * p * (1 - p) / math.sqrt(times[prompt]) for prompt, p in success.items()}
-    untried = sum(worth.values()) / len(worth) if worth else 0.0
-    return torch.tensor([INVALID if task is None else worth.get(task.prompt, untried) for task in written])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from symphony_fl.learning.grpo_settings import GRPOSettings
 from symphony_fl.learning.memory import Memory
 from symphony_fl.learning.model import Base, Policy, load_base
 from symphony_fl.learning.policy_gradient import PolicyGradient, PolicyMismatch, Scored
+from symphony_fl.learning.proposers import INVALID, FreeProposer, free_prompt, proposal_rewards
 from symphony_fl.learning.report import LearnReport, Meter
-from symphony_fl.learning.selfplay import INVALID, SelfPlay, SelfPlaySettings, proposal_rewards
-from symphony_fl.learning.skills import ProposalError, Task
+from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
+from symphony_fl.learning.skills import ProposalError, SkillError, Task
 from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC, SymbolicSkill, question_of
 from symphony_fl.learning.tally import Tally
 from symphony_fl.learning.tasks import is_reserved
@@ -88,17 +90,63 @@ def test_a_proposal_earns_its_learnability_shared_among_duplicates() -> None:
 
 
 def test_the_tally_sees_a_collapse() -> None:
-    cells = [("reverse", 2)] * 4
-    wide, narrow = Tally(), Tally()
-    wide.proposed(cells, [Task(s, f"<{s}>a{i}=", "") for i, s in enumerate(("sort", "add", "max", "swap"))])
-    narrow.proposed(cells, [Task("sort", "<sort>ab=", "", 2)] * 3 + [None])
+    wide, narrow = Tally(5), Tally(5)
+    wide.proposed([Task(s, f"<{s}>a{i}=", "") for i, s in enumerate(("sort", "add", "max", "swap"))])
+    narrow.proposed([Task("sort", "<sort>ab=", "", 2)] * 3 + [None])
     assert wide.figures()["proposals/effective"] == pytest.approx(1.0)
     assert wide.figures()["proposals/skills"] == pytest.approx(4.0)
     assert narrow.figures() == pytest.approx({
         "proposals/valid": 0.75, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
-        "proposals/effective": 1 / 3, "proposals/skills": 1.0,
+        "proposals/effective": 1 / 3, "proposals/skills": 1.0, "proposals/collapsed": 1.0,
     })  # fmt: skip
-    assert Tally().figures() == {}
+    assert wide.figures()["proposals/collapsed"] == 0.0
+    assert Tally(1).figures() == {}
+
+
+def test_a_free_proposer_writes_the_request_as_well(base: Base) -> None:
+    skills = {skill.name: skill for skill in SYMBOLIC[:3]}
+    proposer = FreeProposer(skills, 4, base.tokenizer)
+    requests = proposer.requests(np.random.default_rng(0), 6)
+    assert [request.prompt for request in requests] == ["="] * 8  # rounded up to whole groups
+    read = proposer.read(requests[0], "<sort>3=cba")
+    assert read is not None and (read.skill, read.difficulty, read.answer) == ("sort", 3, "abc")
+    for text in (
+        "sort>3=cb",
+        "next>3=abc",
+        "sort>9=abcabcabc",
+        "",
+        "cba",
+    ):  # other level, skill, no such level
+        assert proposer.read(requests[0], text) is None
+    same = [read] * 3 + [None]
+    assert proposal_rewards(same, {read.prompt: 0.5}, dear=False).tolist() == [1.0, 1.0, 1.0, INVALID]
+    paid = proposer.advantages(same, {read.prompt: 0.5})
+    assert paid.tolist() == pytest.approx([0.375] * 3 + [-1.125]), "duplicates cost nothing: why it collapses"
+
+
+def test_a_free_proposer_needs_something_to_ask(base: Base) -> None:
+    with pytest.raises(SkillError, match="no common beginning"):
+        free_prompt([SYMBOLIC[0], Shouted()], base.tokenizer)
+
+
+def test_a_free_proposer_is_taught_its_form_and_trained(base: Base, tmp_path: Path) -> None:
+    policy, memory = fresh(base), Memory(tmp_path / "m.sqlite", capacity=1000)
+    free = replace(PLAY, free=True)
+    taught = replace(TAUGHT, steps=200, free=True)
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1, taught)
+    report = learner.improve(1, 2)
+    memory.close()
+    assert report.figures["proposals/valid"] > 0.3 and report.attempts
+
+
+class Shouted:
+    """A skill whose requests begin like no other's."""
+
+    name = "shouted"
+    difficulties = range(1, 3)
+
+    def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
+        return f"{difficulty}+"
 
 
 def play(base: Base, folder: Path, rounds: int, seed: int = 1) -> tuple[Policy, list[LearnReport]]:
