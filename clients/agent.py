@@ -19,9 +19,9 @@ from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
 from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
-from symphony_fl.learning.episodes import Episode
+from symphony_fl.learning.episodes import SOLVED, Episode
 from symphony_fl.learning.report import LearnReport
-from symphony_fl.learning.sampling import accuracy
+from symphony_fl.learning.sampling import greedy_rewards, mean_by_skill
 from symphony_fl.learning.sharing import Proposal
 from symphony_fl.recipe import Recipe
 
@@ -36,16 +36,18 @@ class AgentError(RuntimeError):
 class Report:
     """What an agent tells the server about a message.
 
-    `averaged` are the few figures Flower's own strategies average, the same names from every agent.
+    `averaged` are the few figures Flower's own strategies average, the same names from every agent; `solved` is a 1 or
+    a 0 for every held-out task.
     """
 
     averaged: dict[str, float]
     metrics: dict[str, float]
     adapter: str
     outbox: dict[str, bytes] = field(default_factory=dict)
+    solved: str = ""
 
     def details(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "adapter": self.adapter}
+        return {"metrics": self.metrics, "adapter": self.adapter, "solved": self.solved}
 
 
 class Agent:
@@ -159,13 +161,14 @@ class Agent:
         tasks = held_out_tasks(self.recipe)
         self.policy.set(self.state.adapter)
         with self._timed("evaluate"):
-            found = accuracy(
+            rewards = greedy_rewards(
                 self.policy.model,
                 self.policy.base.tokenizer,
                 tasks,
                 max_new_tokens=self.recipe.learner.max_new_tokens,
                 batch_size=EVALUATION_BATCH,
             )
+        found = mean_by_skill(tasks, rewards)
         own = agent_skills(self.recipe, self.number)
         mean = sum(found.values()) / len(found)
         self.metrics |= {f"accuracy/{skill}": value for skill, value in found.items()}
@@ -173,7 +176,9 @@ class Agent:
         self.metrics["accuracy/own"] = sum(found[skill] for skill in own) / len(own)
         if round == self.recipe.rounds:
             self.policy.model.save_pretrained(self.home.folder / "adapter")
-        return Report({"num-examples": float(len(tasks)), "accuracy": mean}, self.metrics, self._digest())
+        averaged = {"num-examples": float(len(tasks)), "accuracy": mean}
+        solved = "".join(str(int(reward >= SOLVED)) for reward in rewards)
+        return Report(averaged, self.metrics, self._digest(), solved=solved)
 
     def _improve(self, round: int) -> dict[str, float]:
         """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""

@@ -73,10 +73,12 @@ class Recorder:
             metrics = _checked(details.get("metrics", {}))
             if kind == "evaluate":
                 _check_accuracies(metrics, self._skills)
+                _check_solved(details.get("solved", ""))
         except MessageError as error:
             self.refused(round, agent, error)
             return False
-        self.history.add(Event(kind, round, agent, metrics, str(details.get("adapter", ""))[:64]))
+        adapter, solved = str(details.get("adapter", ""))[:64], str(details.get("solved", ""))
+        self.history.add(Event(kind, round, agent, metrics, adapter, solved))
         self._tracker.agent(agent, round, metrics)
         return True
 
@@ -157,3 +159,9 @@ def _check_accuracies(metrics: Mapping[str, float], skills: Sequence[str]) -> No
         value = metrics.get(name)
         if value is None or not 0 <= value <= 1:
             raise MessageError(f"metrics: {name} = {value}: must be there and in [0, 1]")
+
+
+def _check_solved(solved: object) -> None:
+    """Outcomes by task, of which MAX_DETAILS bounds the number."""
+    if not isinstance(solved, str) or set(solved) - {"0", "1"}:
+        raise MessageError(f"solved: {solved!r:.80}: must be a text of 0 and 1")

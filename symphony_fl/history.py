@@ -6,9 +6,10 @@ The figures a run is judged by are derived here and nowhere else.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,17 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Event:
-    """One agent's figures of one round. `kind` is train, evaluate or bytes."""
+    """One agent's figures of one round. `kind` is train, evaluate or bytes.
+
+    `adapter` is the digest of the adapter the figures belong to; `solved` is a 1 or a 0 for every held-out task.
+    """
 
     kind: str
     round: int
     agent: int
     metrics: Metrics = field(default_factory=dict)
-    adapter: str = ""  # digest of the adapter these figures belong to
+    adapter: str = ""
+    solved: str = ""
 
 
 class History:
@@ -99,6 +104,16 @@ class History:
             "rounds": trained[-1] if trained else 0,
             "refused": self.refused(),
             "adapter_digests": {str(event.agent): event.adapter for event in final},
+            "paired": self._paired(final),
+        }
+
+    def _paired(self, final: Sequence[Event]) -> dict[str, dict[str, float]]:
+        """Agent -> held-out tasks it gained and lost since before the first round, and how likely by chance."""
+        first = {event.agent: event.solved for event in self.events("evaluate") if event.round == 0}
+        return {
+            str(event.agent): mcnemar(first[event.agent], event.solved)
+            for event in final
+            if event.round and first.get(event.agent) and len(first[event.agent]) == len(event.solved)
         }
 
     def _read(self) -> None:
@@ -111,3 +126,16 @@ class History:
             self._events[event.kind, event.round, event.agent] = event
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")
+
+
+def mcnemar(before: str, after: str) -> dict[str, float]:
+    """The exact two-sided test of McNemar (1947) on paired outcomes, a 1 or a 0 per task in the same order.
+
+    Returns `gained` (0, then 1), `lost` (1, then 0), and `p_value`: how likely a split at least so uneven of
+    gained + lost fair coins is.
+    """
+    pairs = list(zip(before, after, strict=True))
+    gained, lost = pairs.count(("0", "1")), pairs.count(("1", "0"))
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1))
+    return {"gained": gained, "lost": lost, "p_value": min(1.0, 2 * tail / 2**changed)}

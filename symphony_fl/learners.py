@@ -119,7 +119,6 @@ def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sa
             skills,
             memory.counts(recipe.memory.discount),
             seed,
-            samples=recipe.learner.samples,
             floor=recipe.curriculum.floor,
             mastery=recipe.curriculum.mastery,
         )

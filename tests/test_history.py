@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from symphony_fl.history import Event, History
+from symphony_fl.history import Event, History, mcnemar
 
 
 def _filled(path: Path) -> History:
@@ -31,6 +31,22 @@ def test_summary(tmp_path: Path) -> None:
     assert summary["rounds"] == 1
     assert summary["refused"] == {"replayed": 6}
     assert summary["adapter_digests"] == {"0": "b0", "1": "b1"}
+
+
+def test_mcnemar_against_the_binomial_by_hand() -> None:
+    assert mcnemar("0000011", "1111111") == {"gained": 5, "lost": 0, "p_value": 2 / 32}
+    found = mcnemar("0" * 7 + "1" + "01" * 20, "1" * 7 + "0" + "01" * 20)
+    assert found == {"gained": 7, "lost": 1, "p_value": 2 * (1 + 8) / 256}
+    assert mcnemar("0101", "0101") == {"gained": 0, "lost": 0, "p_value": 1.0}
+    assert mcnemar("01", "10")["p_value"] == 1.0
+
+
+def test_the_last_evaluation_is_paired_with_the_first(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    for round, solved in ((0, "0011"), (1, "0111"), (2, "1111")):
+        history.add(Event("evaluate", round, 0, {"accuracy/mean": 0.5}, solved=solved))
+    history.add(Event("evaluate", 2, 1, {"accuracy/mean": 0.5}, solved="1111"))  # was not there before
+    assert history.summary(agents=2)["paired"] == {"0": {"gained": 2, "lost": 0, "p_value": 0.5}}
 
 
 def test_a_repeated_event_replaces_the_first(tmp_path: Path) -> None:

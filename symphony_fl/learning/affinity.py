@@ -45,7 +45,7 @@ def wilson(counts: Counts, z: float = 1.96) -> Capability:
     ValueError
         Not 0 <= solved <= attempts, or ``z`` is not above 0.
     """
-    attempts, solved = counts
+    attempts, solved = counts.attempts, counts.solved
     if not 0 <= solved <= attempts or not math.isfinite(attempts):
         raise ValueError(
             f"counts: solved = {solved} of attempts = {attempts}, must be 0 <= solved <= attempts"
@@ -65,9 +65,9 @@ def wilson(counts: Counts, z: float = 1.96) -> Capability:
 def capability_vector(counts: Mapping[Cell, Counts], z: float = 1.96) -> dict[str, Capability]:
     """skill -> capability over all its difficulties, in alphabetical order (`Memory.counts` gives the counts)."""
     sums: dict[str, Counts] = {}
-    for (skill, _), (attempts, solved) in sorted(counts.items()):
+    for (skill, _), count in sorted(counts.items()):
         before = sums.get(skill, Counts(0.0, 0.0))
-        sums[skill] = Counts(before.attempts + attempts, before.solved + solved)
+        sums[skill] = Counts(before.attempts + count.attempts, before.solved + count.solved)
     return {skill: wilson(count, z) for skill, count in sums.items()}
 
 

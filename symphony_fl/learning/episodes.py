@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,10 +20,13 @@ Cell = tuple[str, int]  # skill, difficulty
 
 
 class Counts(NamedTuple):
-    """Attempts at the tasks of a cell and how many of them solved theirs; fractions once discounted."""
+    """Attempts at the tasks of a cell and how many of them solved theirs; groups of attempts at one task in one round,
+    and how many of them were mixed, with rewards that differ. Fractions once discounted."""
 
     attempts: float
     solved: float
+    groups: float = 0.0
+    mixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,25 @@ class Episode:
     @property
     def solved(self) -> bool:
         return self.reward >= SOLVED
+
+
+def tally(episodes: Sequence[Episode]) -> dict[Cell, Counts]:
+    """What a round's episodes amount to, per cell. A group is all of them that tried one prompt."""
+    rewards: dict[Cell, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    solved: Counter[Cell] = Counter()
+    for episode in episodes:
+        cell = (episode.task.skill, episode.task.difficulty)
+        rewards[cell][episode.task.prompt].append(episode.reward)
+        solved[cell] += episode.solved
+    return {
+        cell: Counts(
+            sum(map(len, groups.values())),
+            solved[cell],
+            len(groups),
+            sum(len(set(group)) > 1 for group in groups.values()),
+        )
+        for cell, groups in rewards.items()
+    }
 
 
 def lot(task: Task) -> int:

@@ -17,14 +17,14 @@ The tally is not touched by eviction: what an agent can do must not seem to chan
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from symphony_fl.learning.episodes import LOTS, Cell, Counts, Episode, lot
+from symphony_fl.learning.episodes import LOTS, Cell, Counts, Episode, lot, tally
 from symphony_fl.learning.memory_schema import FORMAT, SCHEMA
 from symphony_fl.learning.retrieval import TextIndex
 from symphony_fl.learning.skills.base import Task
@@ -112,17 +112,13 @@ class Memory:
             raise MemoryFileError(
                 f"{self.path}: {size} episodes, capacity {self.capacity}: rewind({newest}) evicts"
             )
-        attempts: Counter[Cell] = Counter()
-        solved: Counter[Cell] = Counter()
         with self._transaction():
             for episode in episodes:
                 self._insert(episode)
-                cell = (episode.task.skill, episode.task.difficulty)
-                attempts[cell] += 1
-                solved[cell] += episode.solved
-            for cell in sorted(attempts):
-                row = (round, *cell, attempts[cell], solved[cell])
-                self._database.execute("INSERT INTO tally VALUES (?, ?, ?, ?, ?)", row)
+            for cell, counts in sorted(tally(episodes).items()):
+                self._database.execute(
+                    "INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?)", (round, *cell, *counts)
+                )
 
     def rewind(self, round: int) -> None:
         """The memory as of ``round``, the home's last: what is newer is deleted, what is too much evicted.
@@ -142,7 +138,7 @@ class Memory:
                 )
 
     def counts(self, discount: float = 1.0) -> dict[Cell, Counts]:
-        """Attempts and solved per cell over the last ``window`` rounds, each round weighing ``discount`` ** its age.
+        """The tally per cell over the last ``window`` rounds, each round weighing ``discount`` ** its age.
 
         The newest recorded round has age 0. Cells without an attempt in the window are absent.
 
@@ -155,16 +151,13 @@ class Memory:
             raise ValueError(f"discount = {discount}: must be above 0 and at most 1")
         newest = self.newest()
         rows = self._database.execute(
-            "SELECT round, skill, difficulty, attempts, solved FROM tally WHERE round > ?",
+            "SELECT round, skill, difficulty, attempts, solved, groups, mixed FROM tally WHERE round > ?",
             (newest - self.window,),
         )
-        attempts: dict[Cell, float] = defaultdict(float)
-        solved: dict[Cell, float] = defaultdict(float)
-        for round, skill, difficulty, tried, right in rows:
-            weight = discount ** (newest - round)
-            attempts[skill, difficulty] += weight * tried
-            solved[skill, difficulty] += weight * right
-        return {cell: Counts(attempts[cell], solved[cell]) for cell in attempts}
+        sums: dict[Cell, np.ndarray] = defaultdict(lambda: np.zeros(len(Counts._fields)))
+        for round, skill, difficulty, *counted in rows:
+            sums[skill, difficulty] += discount ** (newest - round) * np.array(counted)
+        return {cell: Counts(*counts.tolist()) for cell, counts in sums.items()}
 
     def similar(self, task: Task, count: int) -> list[Episode]:
         """Up to ``count`` solved episodes of the task's skill as examples, the most similar task first.

@@ -3,7 +3,7 @@
     cell       (skill, difficulty) and how many episodes it holds
     task       one row per distinct task that has an episode; attempts and solved count its remembered episodes
     episode    one attempt: round, completion, reward, digest of the adapter that wrote it
-    tally      attempts and solved per (round, skill, difficulty), for the last ``window`` rounds
+    tally      the numbers of `episodes.Counts` per (round, skill, difficulty), for the last ``window`` rounds
 
 Triggers keep the counts of ``cell`` and ``task``, and remove their rows with their last episode: no way of deleting
 episodes can forget to. The tally has none: it outlives the episodes it counted.
@@ -11,7 +11,7 @@ episodes can forget to. The tally has none: it outlives the episodes it counted.
 
 from __future__ import annotations
 
-FORMAT = 1  # PRAGMA user_version of the file
+FORMAT = 2  # PRAGMA user_version of the file
 
 SCHEMA = f"""
 CREATE TABLE cell (
@@ -31,7 +31,8 @@ CREATE INDEX episode_of_cell ON episode (cell);
 CREATE INDEX episode_of_round ON episode (round);
 CREATE TABLE tally (
     round INTEGER NOT NULL, skill TEXT NOT NULL, difficulty INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, solved INTEGER NOT NULL, PRIMARY KEY (round, skill, difficulty)) WITHOUT ROWID;
+    attempts INTEGER NOT NULL, solved INTEGER NOT NULL, groups INTEGER NOT NULL, mixed INTEGER NOT NULL,
+    PRIMARY KEY (round, skill, difficulty)) WITHOUT ROWID;
 CREATE TRIGGER remembered AFTER INSERT ON episode BEGIN
     UPDATE task SET attempts = attempts + 1, solved = solved + NEW.solved WHERE id = NEW.task;
     UPDATE cell SET episodes = episodes + 1 WHERE id = NEW.cell;

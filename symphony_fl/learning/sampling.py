@@ -81,6 +81,37 @@ def generate(
     return Rollout(prompt_ids[source_B], prompt_mask[source_B], ids, mask, logprobs, texts)
 
 
+def greedy_rewards(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[Task],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[float]:
+    """The reward of the greedy answer to each task, in their order."""
+    rewards = [0.0] * len(tasks)
+    places = sorted(range(len(tasks)), key=lambda place: len(tasks[place].prompt))  # little padding
+    model.eval()
+    for start in range(0, len(places), batch_size):
+        batch = places[start : start + batch_size]
+        prompts = [tasks[place].prompt for place in batch]
+        rollout = generate(
+            model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=None
+        )
+        for place, text in zip(batch, rollout.texts, strict=True):
+            rewards[place] = get_skill(tasks[place].skill).verify(tasks[place], text)
+    return rewards
+
+
+def mean_by_skill(tasks: Sequence[Task], rewards: Sequence[float]) -> dict[str, float]:
+    """The mean reward per skill, in the order in which the skills first occur in ``tasks``."""
+    found: dict[str, list[float]] = {task.skill: [] for task in tasks}
+    for task, reward in zip(tasks, rewards, strict=True):
+        found[task.skill].append(reward)
+    return {skill: sum(values) / len(values) for skill, values in found.items()}
+
+
 def accuracy(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -90,18 +121,8 @@ def accuracy(
     batch_size: int,
 ) -> dict[str, float]:
     """Greedy: the mean reward per skill, in the order in which the skills first occur in ``tasks``."""
-    rewards: dict[str, list[float]] = {task.skill: [] for task in tasks}
-    ordered = sorted(tasks, key=lambda task: len(task.prompt))  # little padding
-    model.eval()
-    for start in range(0, len(ordered), batch_size):
-        batch = ordered[start : start + batch_size]
-        prompts = [task.prompt for task in batch]
-        rollout = generate(
-            model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=None
-        )
-        for task, text in zip(batch, rollout.texts, strict=True):
-            rewards[task.skill].append(get_skill(task.skill).verify(task, text))
-    return {skill: sum(values) / len(values) for skill, values in rewards.items()}
+    rewards = greedy_rewards(model, tokenizer, tasks, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return mean_by_skill(tasks, rewards)
 
 
 def _decode(

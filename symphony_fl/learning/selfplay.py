@@ -141,7 +141,6 @@ class SelfPlay:
             list(self.skills),
             self.memory.counts(self.play.discount),
             self.seed,
-            samples=self.settings.samples,
             floor=self.play.floor,
             mastery=self.play.mastery,
         )

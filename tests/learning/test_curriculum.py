@@ -24,33 +24,41 @@ def _shares(curriculum: Curriculum, draws: int = 4000) -> dict[Cell, float]:
     return {cell: found[place] / draws for place, cell in enumerate(curriculum.cells)}
 
 
-def test_learnability_is_the_chance_of_a_mixed_group() -> None:
-    p = np.array([0.0, 0.5, 1.0, 0.1])
-    assert learnability(p, 2).tolist() == pytest.approx((2 * p * (1 - p)).tolist())
-    rng = np.random.default_rng(0)
-    solved = (rng.random((200_000, SAMPLES)) < 0.1).sum(axis=1)
-    assert learnability(p, SAMPLES)[3] == pytest.approx(np.mean((solved > 0) & (solved < SAMPLES)), abs=0.005)
+def test_learnability_is_the_share_of_mixed_groups() -> None:
+    """Under a uniform prior: nothing known is worth one half, and 3 of 8 groups 4 / 10."""
+    assert learnability(Counts(0, 0)) == 0.5
+    assert learnability(Counts(64, 20, 8, 3)) == 0.4
+    assert learnability(Counts(64, 32, 8, 0)) == 0.1, "half of it solved, but never half of a group"
 
 
 def test_it_prefers_what_is_solved_sometimes() -> None:
-    counts = {("max", 1): Counts(800, 800), ("min", 1): Counts(800, 400), ("max", 2): Counts(800, 0)}
-    shares = _shares(Curriculum(["max", "min"], counts, 0, samples=SAMPLES, floor=0.0))
-    assert shares["min", 1] > 0.7 > 0.05 > shares["max", 1] + shares["max", 2]
+    counts = {
+        ("max", 1): Counts(800, 800, 100, 0),
+        ("min", 1): Counts(800, 400, 100, 100),
+        ("max", 2): Counts(800, 400, 100, 0),
+    }
+    curriculum = Curriculum(["max", "min"], counts, 0, floor=0.0)
+    weights = dict(zip(curriculum.cells, curriculum.weights_C.tolist(), strict=True))
+    assert weights["min", 1] / weights["max", 1] == pytest.approx(101**2)  # (101 / 102) / (1 / 102), squared
+    assert weights["max", 2] == weights["max", 1]
+    shares = _shares(curriculum)
+    assert shares["max", 1] + shares["max", 2] < 0.01
 
 
 def test_what_is_unknown_is_tried() -> None:
     """All of "add" unknown, of "max" known to be far too hard: nearly all draws are of the unknown."""
-    shares = _shares(Curriculum(["max", "add"], {("max", 1): Counts(800, 0)}, 0, samples=SAMPLES, floor=0.0))
+    counts = {("max", 1): Counts(800, 0, 100, 0)}
+    shares = _shares(Curriculum(["max", "add"], counts, 0, floor=0.0))
     assert shares["add", 1] > 0.95
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.data(), st.sampled_from([0.1, 0.3, 1.0]))
 def test_every_cell_has_its_floor(data: st.DataObject, floor: float) -> None:
-    cells = Curriculum(SKILLS, {}, 0, samples=SAMPLES).cells
+    cells = Curriculum(SKILLS, {}, 0).cells
     rates = data.draw(st.lists(st.floats(0, 1), min_size=len(cells), max_size=len(cells)))
-    counts = {cell: Counts(1000, 1000 * rate) for cell, rate in zip(cells, rates, strict=True)}
-    shares = _shares(Curriculum(SKILLS, counts, 0, samples=SAMPLES, floor=floor), 20_000)
+    counts = {cell: Counts(1000, 1000 * p, 125, 125 * p) for cell, p in zip(cells, rates, strict=True)}
+    shares = _shares(Curriculum(SKILLS, counts, 0, floor=floor), 20_000)
     expected = floor / len(cells)
     assert min(shares.values()) > expected - 5 * np.sqrt(expected / 20_000)  # 5 standard deviations
 
@@ -69,10 +77,8 @@ def test_difficulty_is_unlocked_level_by_level() -> None:
 
 
 def test_locked_levels_are_left_to_the_floor() -> None:
-    shares = _shares(
-        Curriculum(["reverse"], {("reverse", 1): Counts(800, 800)}, 0, samples=SAMPLES, floor=0.0)
-    )
-    assert shares["reverse", 2] > 0.9
+    shares = _shares(Curriculum(["reverse"], {("reverse", 1): Counts(800, 800, 100, 0)}, 0, floor=0.0))
+    assert shares["reverse", 2] > 0.99
     assert all(shares["reverse", level] == 0 for level in range(3, 8))
 
 
@@ -84,42 +90,36 @@ def test_levels_need_not_begin_at_one() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 1000))
 def test_it_samples_like_a_task_sampler(seed: int, round: int, step: int) -> None:
-    tasks = Curriculum(SKILLS, {}, seed, samples=SAMPLES).sample(60, round, step)
-    assert tasks == Curriculum(SKILLS, {}, seed, samples=SAMPLES).sample(60, round, step)
+    tasks = Curriculum(SKILLS, {}, seed).sample(60, round, step)
+    assert tasks == Curriculum(SKILLS, {}, seed).sample(60, round, step)
     assert len(tasks) == 60 and {task.skill for task in tasks} <= set(SKILLS)
     assert not any(is_reserved(task.prompt) for task in tasks)
 
 
 def test_other_seeds_rounds_and_steps_give_other_tasks() -> None:
-    sample = Curriculum(SKILLS, {}, 5, samples=SAMPLES).sample(16, 2, 3)
-    assert sample != Curriculum(SKILLS, {}, 6, samples=SAMPLES).sample(16, 2, 3)
-    assert all(
-        sample != Curriculum(SKILLS, {}, 5, samples=SAMPLES).sample(16, *at)
-        for at in ((3, 3), (2, 4), (3, 2))
-    )
+    sample = Curriculum(SKILLS, {}, 5).sample(16, 2, 3)
+    assert sample != Curriculum(SKILLS, {}, 6).sample(16, 2, 3)
+    assert all(sample != Curriculum(SKILLS, {}, 5).sample(16, *at) for at in ((3, 3), (2, 4), (3, 2)))
     assert sample != TaskSampler(SKILLS, 5).sample(16, 2, 3)
 
 
 def test_excluded_prompts_are_not_drawn() -> None:
-    excluded = frozenset(
-        task.prompt for task in Curriculum(["add"], {}, 0, samples=8, floor=1.0).sample(200, 0, 0)[:9]
-    )
-    again = Curriculum(["add"], {}, 0, samples=8, floor=1.0, exclude=excluded).sample(200, 0, 0)
+    excluded = frozenset(task.prompt for task in Curriculum(["add"], {}, 0, floor=1.0).sample(200, 0, 0)[:9])
+    again = Curriculum(["add"], {}, 0, floor=1.0, exclude=excluded).sample(200, 0, 0)
     assert not excluded & {task.prompt for task in again}
     everything = frozenset(f"<max>{digit}=" for digit in range(10))
     with pytest.raises(SkillError, match="no prompt of difficulty 1 to train on"):
-        Curriculum(["max"], {}, 0, samples=8, floor=0.0, exclude=everything).sample(1, 0, 0)
+        Curriculum(["max"], {}, 0, floor=0.0, exclude=everything).sample(1, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Curriculum([], {}, 0, samples=8), "at least one"),
-        (lambda: Curriculum(["max", "max"], {}, 0, samples=8), "none twice"),
-        (lambda: Curriculum(["maxx"], {}, 0, samples=8), "mean 'max'"),
-        (lambda: Curriculum(["max"], {}, 0, samples=1), "samples = 1"),
-        (lambda: Curriculum(["max"], {}, 0, samples=8, floor=1.5), "floor = 1.5"),
-        (lambda: Curriculum(["max"], {}, 0, samples=8, mastery=1.0), "mastery = 1.0"),
+        (lambda: Curriculum([], {}, 0), "at least one"),
+        (lambda: Curriculum(["max", "max"], {}, 0), "none twice"),
+        (lambda: Curriculum(["maxx"], {}, 0), "mean 'max'"),
+        (lambda: Curriculum(["max"], {}, 0, floor=1.5), "floor = 1.5"),
+        (lambda: Curriculum(["max"], {}, 0, mastery=1.0), "mastery = 1.0"),
     ],
 )
 def test_improper_arguments_are_refused(make: Callable[[], Curriculum], message: str) -> None:
@@ -140,17 +140,17 @@ def _groups_to_master_all(seed: int, follow: bool) -> int:
     ability = dict.fromkeys(SKILLS, 0.0)
     counts: dict[Cell, Counts] = {}
     for round in range(1, 1000):
-        curriculum = Curriculum(SKILLS, counts, seed, samples=SAMPLES, floor=0.1 if follow else 1.0)
+        curriculum = Curriculum(SKILLS, counts, seed, floor=0.1 if follow else 1.0)
         success = {cell: 1 / (1 + np.exp(-3 * (ability[cell[0]] - cell[1] + 1))) for cell in curriculum.cells}
         if np.mean(list(success.values())) >= 0.8:
             return (round - 1) * GROUPS
-        counts = {cell: Counts(a * DISCOUNT, s * DISCOUNT) for cell, (a, s) in counts.items()}
+        counts = {cell: Counts(*(DISCOUNT * np.array(count))) for cell, count in counts.items()}
         for place in curriculum.draw(rng, GROUPS):
             cell = curriculum.cells[place]
             solved = int(rng.binomial(SAMPLES, success[cell]))
-            ability[cell[0]] += GAIN[cell[0]] * (0 < solved < SAMPLES)
-            attempts, before = counts.get(cell, Counts(0, 0))
-            counts[cell] = Counts(attempts + SAMPLES, before + solved)
+            mixed = 0 < solved < SAMPLES
+            ability[cell[0]] += GAIN[cell[0]] * mixed
+            counts[cell] = Counts(*(np.array(counts.get(cell, Counts(0, 0))) + (SAMPLES, solved, 1, mixed)))
     raise AssertionError("never reached")
 
 

@@ -63,14 +63,14 @@ def test_counts_weigh_rounds_by_their_age_and_forget_those_outside_the_window(tm
     memory = Memory(tmp_path / "memory.sqlite", capacity=100, window=3)
     for round in (1, 3, 4, 5):
         memory.record(round, [_episode(round, "ab"), _episode(round, "cd", 0.5)])
-    assert memory.counts() == {("sort", 1): Counts(6, 3)}
-    assert memory.counts(0.5) == {("sort", 1): Counts(3.5, 1.75)}
+    assert memory.counts() == {("sort", 1): Counts(6, 3, 6, 0)}
+    assert memory.counts(0.5) == {("sort", 1): Counts(3.5, 1.75, 3.5, 0)}
     memory.close()
 
 
 def test_a_nearly_right_answer_is_not_solved(memory: Memory) -> None:
     memory.record(1, [_episode(1, "ab", 0.99), _episode(1, "ab", 1.0), _episode(1, "ab", 0.1 * 3 + 0.7)])
-    assert memory.counts() == {("sort", 1): Counts(3, 2)}
+    assert memory.counts() == {("sort", 1): Counts(3, 2, 1, 1)}
 
 
 def test_similar_tasks_are_of_the_skill_solved_and_not_the_task_itself(memory: Memory) -> None:
@@ -185,7 +185,7 @@ def test_the_oldest_of_the_most_crowded_cell_go_first(tmp_path: Path) -> None:
     assert len(memory) == 5
     found = {episode.task.prompt for episode in memory.similar(Task("sort", "old new ab ", ""), 9)}
     assert found == {"old 3", "new 0", "new 1", "new 2"}  # no trigram of "ab" is in the query
-    assert memory.counts() == {("sort", 1): Counts(7, 7), ("sort", 2): Counts(1, 1)}, (
+    assert memory.counts() == {("sort", 1): Counts(7, 7, 7, 0), ("sort", 2): Counts(1, 1, 1, 0)}, (
         "eviction is not a failure"
     )
     memory.close()
@@ -254,6 +254,19 @@ class Sequences(RuleBasedStateMachine):
         database.close()
         return found
 
+    def _recount(self, after: int) -> dict[tuple[str, int], Counts]:
+        groups: dict[tuple[str, int, int, str], list[Episode]] = defaultdict(list)
+        for episode in self.recorded:
+            if episode.round > after:
+                task = episode.task
+                groups[task.skill, task.difficulty, episode.round, task.prompt].append(episode)
+        found: dict[tuple[str, int], Counts] = {}
+        for (skill, level, _, _), group in groups.items():
+            new = (len(group), sum(e.solved for e in group), 1, len({e.reward for e in group}) > 1)
+            before = found.get((skill, level), Counts(0, 0))
+            found[skill, level] = Counts(*(a + b for a, b in zip(before, new, strict=True)))
+        return found
+
     @rule()
     def reopen(self) -> None:
         self.memory.close()
@@ -264,11 +277,7 @@ class Sequences(RuleBasedStateMachine):
         assert len(self.memory) == len(self.held)
         newest = self.memory.newest()
         assert newest == max((episode.round for episode in self.recorded), default=0)
-        tally: dict[tuple[str, int], list[bool]] = defaultdict(list)
-        for episode in self.recorded:
-            if episode.round > newest - self.window:
-                tally[episode.task.skill, episode.task.difficulty].append(episode.solved)
-        assert self.memory.counts() == {cell: Counts(len(all_), sum(all_)) for cell, all_ in tally.items()}
+        assert self.memory.counts() == self._recount(newest - self.window)
         tasks: dict[tuple[str, int], list[bool]] = defaultdict(list)
         for episode in self.held:
             tasks[episode.task.prompt, episode.task.difficulty].append(episode.solved)

@@ -54,9 +54,9 @@ def books(tmp_path: Path, uri: str) -> Iterator[Books]:
     history.close()
 
 
-def _reply(metrics: dict[str, float]) -> Message:
+def _reply(metrics: dict[str, float], solved: object = "01") -> Message:
     """As it comes off the wire: only a running ServerApp may make one with `Message(...)`."""
-    content = RecordDict(pack_report({}, {"metrics": metrics, "adapter": "aa"}))
+    content = RecordDict(pack_report({}, {"metrics": metrics, "adapter": "aa", "solved": solved}))
     metadata = Metadata(1, "a", 7, 1, "b", "", 0.0, 60.0, MessageType.EVALUATE)
     return make_message(metadata, content)
 
@@ -81,6 +81,13 @@ def test_rounds_without_an_evaluation_have_no_such_figures(books: Books) -> None
     assert books.recorder.report("train", 1, 0, _reply({"reward/local": 0.5}))
     books.recorder.round_finished(1)
     assert "diversity" not in books.logged(None) and "specialisation" not in books.logged(0)
+
+
+@pytest.mark.parametrize("solved", [7, "012", "0 1", None])
+def test_outcomes_that_are_none_are_refused(books: Books, solved: object) -> None:
+    assert not books.recorder.report("evaluate", 5, 0, _reply(GOOD, solved))
+    assert books.recorder.report("evaluate", 5, 1, _reply(GOOD))
+    assert [event.solved for event in books.history.events("evaluate")] == ["01"]
 
 
 @pytest.mark.parametrize(
