@@ -15,6 +15,9 @@ import numpy as np
 from clients.exchange import Exchange
 from clients.home import Home, State
 from clients.letters import Letters, compared, sort_mail, waiting
+from clients.peers import Peers
+from clients.pins import read_pins
+from clients.secrecy import Secrecy
 from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
@@ -73,6 +76,9 @@ class Agent:
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
         self.letters = Letters(self.exchange.key, self.exchange.terms.run, recipe)
+        known = (home.rotations(), recipe.agents, read_pins(home.folder))
+        self.peers = Peers(self.state, number, self.did, *known)
+        self.secrecy = Secrecy(self.exchange) if recipe.exchange.encryption == "edge" else None
         self.shared: tuple[Proposal, ...] = ()  # of this round's own tasks, what the neighbours are shown
         self.earned: dict[str, tuple[float, int]] = {}  # by skill: mean reward and attempts of this round
         self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
@@ -101,6 +107,7 @@ class Agent:
 
     def adopt(self, adapter: np.ndarray) -> None:
         """Take a server's averaged adapter, float32 [P], for one's own (FedAvg)."""
+        self._check_served()
         if adapter.shape != self.state.adapter.shape or not np.isfinite(adapter).all():
             raise AgentError(
                 f"adapter received: shape {adapter.shape} or values not finite; P = {self.state.adapter.size}"
@@ -110,12 +117,21 @@ class Agent:
             self.metrics["drift"] = float(np.linalg.norm(self.state.adapter - adapter)) / moved
         self.state.adapter = adapter
 
-    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str]) -> None:
+    def give(self) -> np.ndarray:
+        """The adapter itself, float32 [P], for a server that averages adapters (FedAvg)."""
+        self._check_served()
+        return self.state.adapter
+
+    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
         """Open what came and merge it (eq. 4); take the neighbours' tasks for the next round. What is refused is
         counted by name and stops nothing."""
+        self._count(self.peers.admit(self.state, roster, rotations))
         if not mail:
             return
-        self._pin(roster)
+        if self.secrecy is not None:
+            with self._timed("decrypt"):
+                mail, refused = self.secrecy.open(self.state, mail)
+            self._count(refused)
         envelopes, letters = sort_mail(mail)
         if letters:
             with self._timed("letters"):
@@ -125,7 +141,7 @@ class Agent:
             self.state.adapter = merged.adapter
         for sender, round, reports in merged.rewards:
             self.reward.hear(sender, round, reports)
-        self.metrics |= merged.metrics
+        self._count(merged.metrics)
         self._commit()
 
     def train(self, round: int) -> Report:
@@ -148,6 +164,10 @@ class Agent:
             self.state.adapter = sealed.adapter
         self.metrics |= sealed.metrics
         outbox = sealed.outbox | self._letter(round) if sealed.outbox else {}
+        if self.secrecy is not None:
+            with self._timed("encrypt"):
+                outbox, figures = self.secrecy.seal(self.state, outbox, round)
+            self._count(figures)
         self.state.round = round
         self.state.outbox[round] = outbox
         self.state.tasks = []
@@ -243,10 +263,18 @@ class Agent:
         if tried:
             self.metrics["difficulty"] = sum(tried) / len(tried)
 
-    def _pin(self, roster: dict[int, str]) -> None:
-        """The first key heard for a number is kept: a relay cannot swap keys later."""
-        for number, did in roster.items():
-            self.state.roster.setdefault(str(number), did)
+    def _count(self, figures: Mapping[str, float]) -> None:
+        """Into the metrics; what several parts refuse under one name is added up."""
+        for name, value in figures.items():
+            before = self.metrics.get(name, 0.0) if name.startswith("refused/") else 0.0
+            self.metrics[name] = before + value
+
+    def _check_served(self) -> None:
+        """An adapter leaves a device, or comes to it, as a whole only where the recipe says so: a relay could ask."""
+        if self.recipe.strategy != "fedavg":
+            raise AgentError(
+                f"a whole adapter is not exchanged with the server under {self.recipe.strategy!r}"
+            )
 
     def _commit(self) -> None:
         self.state.arrays |= self.exchange.arrays()

@@ -30,6 +30,7 @@ from clients.messages import (  # noqa: E402
     CONFIG,
     MAIL,
     OUTBOX,
+    ROTATIONS,
     ROUND,
     MessageError,
     config_value,
@@ -39,6 +40,7 @@ from clients.messages import (  # noqa: E402
     unpack_adapter,
     unpack_envelopes,
     unpack_roster,
+    unpack_rotations,
 )
 from symphony_fl.components import check_recipe  # noqa: E402
 from symphony_fl.folders import home_folder, run_folder  # noqa: E402
@@ -62,6 +64,9 @@ def hello(message: Message, context: Context) -> Message:
         introduction = ConfigRecord(
             {"agent": number, "did": agent.did, "base": agent.base_digest, "round": agent.state.round}
         )
+        rotations = agent.home.rotations()
+        if rotations:
+            introduction[ROTATIONS] = rotations
         outbox = {
             f"{number}/{label}": data
             for number, envelopes in agent.state.outbox.items()
@@ -75,7 +80,7 @@ def hello(message: Message, context: Context) -> Message:
 def adapter(message: Message, context: Context) -> Message:
     """The agent's adapter as it stands: FedAvg's starting point."""
     with _agent(message, context) as agent:
-        return _reply(message, RecordDict({ARRAYS: pack_adapter(agent.state.adapter)}))
+        return _reply(message, RecordDict({ARRAYS: pack_adapter(agent.give())}))
 
 
 @app.train()
@@ -86,7 +91,7 @@ def train(message: Message, context: Context) -> Message:
         report = agent.train(config_value(message.content, ROUND, int))
         content = RecordDict(pack_report(report.averaged, report.details()))
         if ARRAYS in message.content:  # FedAvg: the adapter itself goes back, for the server to average
-            content[ARRAYS] = pack_adapter(agent.state.adapter)
+            content[ARRAYS] = pack_adapter(agent.give())
         else:
             content[OUTBOX] = pack_envelopes(report.outbox)
         return _reply(message, content)
@@ -112,7 +117,7 @@ def _receive(agent: Agent, message: Message) -> None:
             log(WARNING, "agent %d: mail refused: %s", agent.number, error)
             agent.metrics["refused/message"] = 1.0
             mail = {}
-        agent.merge(mail, roster)
+        agent.merge(mail, roster, unpack_rotations(message.content))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The agent's home: a folder that outlives processes, opened at a whole round after `kill -9` at any instant.
 
     home/
-      key                     Ed25519 private key, 32 raw bytes, mode 0600: the agent's identity
+      key                     Ed25519 private key, mode 0600: the agent's identity (`symphony_fl/keyfile.py`)
+      peers.json              optional: what the run must hold, first of all everybody's did:key (`clients/pins.py`)
       founding.json           the recipe this home was founded for, and the run's name
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
       home.lock               held while a process works in the home
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from symphony_fl.folders import locked
+from clients.pins import read_pins
+from symphony_fl.folders import locked, write_atomically
+from symphony_fl.keyfile import KEY_FILE, open_key_file
 
 FORMAT = "symphony-home-2"
 OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
@@ -88,14 +90,18 @@ class Home:
             yield
 
     def key(self) -> bytes:
-        """The 32 raw bytes of the agent's Ed25519 private key, made at the first call."""
-        path = self.folder / "key"
-        if not path.exists():
-            _write_atomically(path, os.urandom(32), mode=0o600)
-        raw = path.read_bytes()
-        if len(raw) != 32:
-            raise HomeError(f"{path}: {len(raw)} bytes, must be a key of 32")
-        return raw
+        """The 32 raw bytes of the agent's Ed25519 private key, made at the first call.
+
+        Raises
+        ------
+        KeyFileError
+            The file holds no key, or others than its owner may read it or replace it.
+        """
+        return open_key_file(self.folder / KEY_FILE).private_key
+
+    def rotations(self) -> bytes:
+        """Every change of keys this agent has made, as its neighbours are to read them (`exchange/rotation.py`)."""
+        return open_key_file(self.folder / KEY_FILE).rotations
 
     def found(self, run: str, recipe_json: str) -> None:
         """Bind the home to a run and its recipe.
@@ -104,11 +110,16 @@ class Home:
         ------
         HomeError
             The home was founded for another run or another recipe: its adapter would be misread.
+        PinsError
+            The recipe does not hold what the home's pins demand.
         """
+        pins = read_pins(self.folder)
+        if pins is not None:
+            pins.check(recipe_json)
         path = self.folder / "founding.json"
         founding = {"run": run, "recipe_json": recipe_json}
         if not path.exists():
-            _write_atomically(path, json.dumps(founding, indent=1).encode())
+            write_atomically(path, json.dumps(founding, indent=1).encode())
             return
         ours = self.founding()
         if ours != founding:
@@ -184,7 +195,7 @@ class Home:
         }
         text = json.dumps(meta)
         data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})
-        _write_atomically(self.folder / "state.safetensors", data)
+        write_atomically(self.folder / "state.safetensors", data)
 
 
 def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
@@ -194,19 +205,3 @@ def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
         total.update(name.encode())
         total.update(np.ascontiguousarray(tensors[name]).tobytes())
     return total.hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Either the old file or the new one is there at every instant, and the new one survives a power cut."""
-    aside = path.with_name(f".{path.name}.new")  # callers hold the lock; a leftover is overwritten
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

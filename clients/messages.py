@@ -1,8 +1,10 @@
 """What travels between a node and the server, in Flower's records. The only place that knows their keys.
 
-    hello     server -> node: run, recipe              node -> server: agent number, did:key, round, outbox
+    hello     server -> node: run, recipe              node -> server: agent number, did:key, rotations, round, outbox
     train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
     evaluate  server -> node: the same                  node -> server: metrics, details
+
+Changes of keys (`rotations`) come with the roster where there are any.
 
 Envelopes travel as one opaque array, which Flower chunks and looks no further into, under labels (`clients/labels.py`).
 """
@@ -24,6 +26,7 @@ from symphony_fl.exchange.refusals import EnvelopeError
 CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
+ROTATIONS = "rotations"  # the key of changes of keys, in a config record; absent where there are none
 ADAPTER = "adapter"  # the one array of a FedAvg message
 MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
 MAX_ENVELOPES = 4096  # envelopes in one message
@@ -123,6 +126,20 @@ def config_value(content: RecordDict, key: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise MessageError(f"{CONFIG}.{key} = {value!r}: must be {kind.__name__}")
     return value
+
+
+def unpack_rotations(content: RecordDict) -> bytes:
+    """Changes of keys beside a roster or an introduction, unread (`exchange/rotation.py`).
+
+    Raises
+    ------
+    MessageError
+        They are no bytes.
+    """
+    record = content.config_records.get(CONFIG)
+    return (
+        b"" if record is None or ROTATIONS not in record else bytes(config_value(content, ROTATIONS, bytes))
+    )
 
 
 def unpack_roster(content: RecordDict) -> dict[int, str]:

@@ -104,7 +104,7 @@ class Gossip(Strategy):
         log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
 
     def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
-        config = ConfigRecord({**config, ROUND: number, "roster": self.roster.dids()})
+        config = ConfigRecord({**config, ROUND: number, **self.roster.introduction()})
         messages = [self._message(kind, member, config) for member in self.roster.present()]
         return messages
 

@@ -11,8 +11,18 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
 
-from clients.messages import CONFIG, OUTBOX, MessageError, config_value, unpack_envelopes
+from clients.messages import (
+    CONFIG,
+    OUTBOX,
+    ROTATIONS,
+    MessageError,
+    config_value,
+    unpack_envelopes,
+    unpack_rotations,
+)
 from symphony_fl.exchange.identity import IdentityError, public_key_from_did
+from symphony_fl.exchange.refusals import EnvelopeError
+from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
 
 HELLO = "query.hello"
 POLL_SECONDS = 0.5
@@ -33,6 +43,7 @@ class Member:
     round: int
     base: str
     outbox: dict[int, dict[str, bytes]]
+    rotations: bytes = b""
 
 
 class Roster:
@@ -101,6 +112,11 @@ class Roster:
         """Agent number -> did:key, as JSON for a config record."""
         return json.dumps({str(member.agent): member.did for member in self.members()})
 
+    def introduction(self) -> dict[str, str | bytes]:
+        """Of everybody to everybody, for a config record: the did:keys, and changes of keys if there are any."""
+        rotations = b"".join(member.rotations for member in self.members())
+        return {"roster": self.dids()} | ({ROTATIONS: rotations} if rotations else {})
+
     def _admit(self, node: int, content: RecordDict) -> None:
         """Take an introduction; one that cannot be read keeps its node out and stops nothing."""
         try:
@@ -112,8 +128,9 @@ class Roster:
             log(WARNING, "node %d does not take part: %s", node, error)
             return
         known = self._members.get(member.agent)
-        if known is not None and known.did != member.did:
-            # The first key heard is the agent's; another node claiming its number is turned away.
+        if known is not None and not _same_agent(known, member):
+            # The first key heard is the agent's; another node claiming its number is turned away, unless that key
+            # signed over to this one. The agents check for themselves what they are told.
             log(WARNING, "node %d claims to be agent %d with another key: ignored", node, member.agent)
             return
         if any(other.did == member.did and other.agent != member.agent for other in self._members.values()):
@@ -130,6 +147,18 @@ class Roster:
             f"{len(self._members)} of {self.agents} agents introduced themselves within {timeout:g} s; "
             f"missing: {', '.join(missing)}" + (f"; refused: {reasons}" if reasons else "")
         )
+
+
+def _same_agent(known: Member, member: Member) -> bool:
+    """Whether a newcomer holds the known key, or one that the known key signed over to."""
+    if known.did == member.did:
+        return True
+    try:
+        steps = follow(known.did, read_rotations(member.rotations))
+    except EnvelopeError as error:
+        log(WARNING, "node %d, agent %d: refused: %s", member.node, member.agent, error)
+        return False
+    return any(step.new == member.did for step in steps)
 
 
 def _member(node: int, content: RecordDict) -> Member:
@@ -149,4 +178,7 @@ def _member(node: int, content: RecordDict) -> Member:
             raise MessageError(f"{OUTBOX}: label {key!r:.80}: must be ROUND/LABEL")
         outbox.setdefault(int(number), {})[label] = data
     agent, round = config_value(content, "agent", int), config_value(content, "round", int)
-    return Member(agent, node, did, round, config_value(content, "base", str)[:64], outbox)
+    rotations = unpack_rotations(content)
+    if len(rotations) > MAX_ROTATIONS * ROTATION_BYTES or len(rotations) % ROTATION_BYTES:
+        raise MessageError(f"{CONFIG}.{ROTATIONS}: {len(rotations)} bytes")
+    return Member(agent, node, did, round, config_value(content, "base", str)[:64], outbox, rotations)

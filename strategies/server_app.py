@@ -138,7 +138,7 @@ def _evaluate_before(
     grid: Grid, roster: Roster, recorder: Recorder, config: ConfigRecord, timeout: float
 ) -> None:
     """Held-out accuracy of what every agent starts from, booked as round 0."""
-    config = ConfigRecord({**config, ROUND: 0, "roster": roster.dids()})
+    config = ConfigRecord({**config, ROUND: 0, **roster.introduction()})
     messages = [
         Message(RecordDict({CONFIG: config}), member.node, MessageType.EVALUATE)
         for member in roster.present()

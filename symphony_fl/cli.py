@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.components import check_recipe
-from symphony_fl.folders import default_tracking_uri, symphony_folder, write_json
+from symphony_fl.folders import default_tracking_uri, locked, symphony_folder, write_json
+from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.tables import comparison_table, summary_table
@@ -120,6 +121,20 @@ def _measure(part: str) -> Any:
     from symphony_fl.benchmarks import exchange
 
     return exchange.run()
+
+
+def key(options: argparse.Namespace) -> int:
+    """Print the did:key of an agent's home, made if there is none; --rotate changes its key."""
+    home = Path(options.home).expanduser()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with locked(home / "home.lock", 10.0, KeyFileError(f"{home}: another process works in this home")):
+            path = home / KEY_FILE
+            print((rotate_key(path) if options.rotate else open_key_file(path)).did)
+    except KeyFileError as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def recipes(options: argparse.Namespace) -> int:
@@ -235,6 +250,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("bench", bench)
     sub.add_argument("part", choices=("exchange", "learn"))
     sub.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    sub = command("key", key)
+    sub.add_argument("home", metavar="DIR", help="the agent's home")
+    sub.add_argument(
+        "--rotate", action="store_true", help="the old key signs over to a fresh one, and is gone"
+    )
     command("recipes", recipes)
     sub = command("dashboard", dashboard)
     sub.add_argument("--host", default="127.0.0.1")

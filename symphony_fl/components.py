@@ -62,6 +62,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
             raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
     if recipe.adversary.agents and recipe.strategy != "gossip":
         raise RecipeError(f"adversary.agents: only gossip can be attacked, not strategy {recipe.strategy!r}")
+    if recipe.exchange.encryption != "none" and recipe.strategy == "fedavg":
+        raise RecipeError(
+            "exchange.encryption: must be 'none' for strategy 'fedavg', whose server averages adapters"
+        )
     _check_selfplay(recipe)
     longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
     if recipe.learner.max_new_tokens < longest:

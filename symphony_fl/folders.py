@@ -56,6 +56,26 @@ def locked(path: Path, timeout: float, refusal: Exception) -> Iterator[None]:
         lock.release()
 
 
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Either the old file or the new one is there at every instant, and the new one survives a power cut.
+
+    Callers hold a lock on the folder: what an earlier call left behind is overwritten.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)  # its mode would stay as it was
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def write_json(path: Path, value: Any) -> Path:
     """JSON that is there as a whole or not at all: a kill while writing does not cost what was there."""
     aside = path.with_name(f"{path.name}.new")

@@ -180,6 +180,11 @@ class ExchangeOptions:
     )
     coding: str = option("int8", "how a value travels: float32, bfloat16, float16, int8, int4, int2, sign")
     block: int = option(1024, "entries that share one scale (int8 and below)", low=1)
+    encryption: str = option(
+        "none",
+        "edge: what an agent gives a neighbour is encrypted for it, so that whoever runs the SuperLink reads nothing",
+        choices=("none", "edge"),
+    )
     robust: str = option("none", "what limits hostile updates: none, clip, median, trimmed")
     clip: float = option(
         1.0,

@@ -1,13 +1,13 @@
-"""Why an envelope or a letter is not opened: one named error per reason, never ending a round.
+"""Why an envelope, a letter, a parcel or a key is refused: one named error per reason, never ending a round.
 
-Counted as `refused/<name>` for envelopes and as `letters_refused/<name>` for letters.
+Counted as `letters_refused/<name>` for letters and as `refused/<name>` for everything else.
 """
 
 from __future__ import annotations
 
 
 class EnvelopeError(ValueError):
-    """An envelope or a letter that was refused. `name` is stable and short: the last part of a metric's name."""
+    """A piece of mail, or a key, that was refused. `name` is stable and short: the last part of a metric's name."""
 
     name = "envelope"
 
@@ -126,6 +126,36 @@ class TooLong(EnvelopeError):
     name = "too_long"
 
 
+class NotSealed(EnvelopeError):
+    """Mail that is not encrypted, in a run whose edges are."""
+
+    name = "not_sealed"
+
+
+class Misdirected(EnvelopeError):
+    """A parcel that was sealed for another agent."""
+
+    name = "misdirected"
+
+
+class BadSeal(EnvelopeError):
+    """A parcel that its alleged sender did not seal for this agent in this run."""
+
+    name = "bad_seal"
+
+
+class WrongPeer(EnvelopeError):
+    """Another key for an agent than the one pinned, or first heard; or a key that is none."""
+
+    name = "wrong_peer"
+
+
+class BadRotation(EnvelopeError):
+    """A change of keys that the old key, or the new one, did not sign."""
+
+    name = "bad_rotation"
+
+
 REFUSALS: tuple[type[EnvelopeError], ...] = (
     Oversized,
     Truncated,
@@ -162,3 +192,16 @@ LETTER_REFUSALS: tuple[type[EnvelopeError], ...] = (
     FromTheFuture,
 )
 """Every reason to refuse a letter, likewise."""
+
+PARCEL_REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Oversized,
+    WrongVersion,
+    NotSealed,
+    Truncated,
+    Misdirected,
+    WrongPeer,
+    BadSeal,
+    FromTheFuture,
+    Malformed,
+)
+"""Every reason to refuse a parcel, likewise; that it was had before (`Replayed`) is found after these."""

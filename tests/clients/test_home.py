@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from clients.home import Home, HomeError, State
+from symphony_fl.keyfile import KeyFileError
 
 
 def _state(round: int, entries: int = 50) -> State:
@@ -67,7 +68,8 @@ def test_the_key_is_private_and_lasting(tmp_path: Path) -> None:
 
 def test_a_key_of_the_wrong_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"short")
-    with pytest.raises(HomeError, match="must be a key of 32"):
+    (tmp_path / "key").chmod(0o600)
+    with pytest.raises(KeyFileError, match="must be a key of 32"):
         Home(tmp_path).key()
 
 
