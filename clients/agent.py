@@ -125,7 +125,10 @@ class Agent:
     def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
         """Open what came and merge it (eq. 4); take the neighbours' tasks for the next round. What is refused is
         counted by name and stops nothing."""
+        known = dict(self.state.roster)
         self._count(self.peers.admit(self.state, roster, rotations))
+        if self.state.roster != known:
+            self._commit()  # a first word that is not kept could be another one next time
         if not mail:
             return
         if self.secrecy is not None:

@@ -101,6 +101,16 @@ def test_the_first_key_heard_is_kept(tmp_path: Path) -> None:
     assert agent.metrics["refused/unknown_sender"] == 1
 
 
+def test_the_first_roster_is_kept_whether_or_not_mail_comes_with_it(tmp_path: Path) -> None:
+    recipe, roster = _pair(tmp_path)
+    impostor = Agent(Home(tmp_path / "impostor"), 1, recipe, "a-run")
+    _open(tmp_path, 0, recipe).merge({}, roster)
+    agent = _open(tmp_path, 0, recipe)
+    agent.merge({}, roster | {1: impostor.did})
+    assert agent.metrics == {"refused/wrong_peer": 1}
+    assert agent.state.roster["1"] == roster[1]
+
+
 def test_who_is_no_neighbour_is_refused(tmp_path: Path) -> None:
     path = ("agents=3", "topology.name=edges", "topology.edges=[[0,1],[1,2]]")
     recipe, roster = _pair(tmp_path, path)
@@ -111,11 +121,22 @@ def test_who_is_no_neighbour_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_adapter_from_a_server_must_fit(tmp_path: Path) -> None:
+    agent = _open(tmp_path, 0, load_recipe("fedavg", ["agents=2"]))
+    for wrong in (np.zeros(3, np.float32), np.full(agent.state.adapter.size, np.nan, np.float32)):
+        with pytest.raises(AgentError, match="not finite"):
+            agent.adopt(wrong)
+
+
+def test_a_whole_adapter_leaves_under_fedavg_only(tmp_path: Path) -> None:
+    """Whoever runs the SuperLink could ask for it, and would read everything at once."""
     recipe, _ = _pair(tmp_path)
     agent = _open(tmp_path, 0, recipe)
-    for wrong in (np.zeros(3, np.float32), np.full(agent.state.adapter.size, np.nan, np.float32)):
-        with pytest.raises(AgentError):
-            agent.adopt(wrong)
+    with pytest.raises(AgentError, match="not exchanged with the server under 'gossip'"):
+        agent.give()
+    with pytest.raises(AgentError, match="not exchanged with the server under 'gossip'"):
+        agent.adopt(agent.state.adapter)
+    averaged = _open(tmp_path / "fedavg", 0, load_recipe("fedavg", ["agents=2"]))
+    assert np.array_equal(averaged.give(), averaged.state.adapter)
 
 
 def test_an_update_is_passed_on_to_those_who_lack_it(tmp_path: Path) -> None:
