@@ -18,6 +18,7 @@ from clients.letters import Letters, compared, sort_mail, waiting
 from clients.peers import Peers
 from clients.pins import read_pins
 from clients.secrecy import Secrecy
+from symphony_fl.asynchrony import kept_outboxes
 from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
@@ -69,6 +70,7 @@ class Agent:
         self.number = number
         self.recipe = recipe
         self.policy = recipe_policy(recipe)
+        self.outboxes = kept_outboxes(recipe)
         initial = self.policy.initial(recipe.seed)  # also draws what stays frozen, the same on every agent
         self.initial = initial
         loaded = home.load()
@@ -283,7 +285,7 @@ class Agent:
         self.state.arrays |= self.exchange.arrays()
         if self.recipe.reward.shared != "off":
             self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
-        self.home.commit(self.state)
+        self.home.commit(self.state, self.outboxes)
 
     def _digest(self) -> str:
         return digest(self.state.adapter).hex()

@@ -10,6 +10,7 @@ import numpy as np
 
 from clients.home import State
 from clients.labels import handed_over_by, label_for
+from symphony_fl.asynchrony import is_asynchronous, last_round
 from symphony_fl.components import (
     recipe_attack,
     recipe_codec,
@@ -24,8 +25,9 @@ from symphony_fl.exchange.envelope import Expectation, RewardReport, Terms, Upda
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
 from symphony_fl.exchange.merge import Offer, Received
-from symphony_fl.exchange.refusals import EnvelopeError, Replayed
+from symphony_fl.exchange.refusals import EnvelopeError, Replayed, TooStale
 from symphony_fl.exchange.rules.epidemic import Epidemic
+from symphony_fl.exchange.staleness import staleness, staleness_weight
 from symphony_fl.recipe import Recipe
 
 PREFIX = "rule/"  # of the rule's arrays in the home
@@ -73,7 +75,10 @@ class Exchange:
         self.number = number
         self.topology = None if recipe.strategy == "isolated" else recipe_topology(recipe)
         self.forwarding = recipe.exchange.forwarding
-        self.last_round = recipe.rounds
+        self.last_round = last_round(recipe)
+        self.in_step = not is_asynchronous(recipe)
+        self.max_staleness = recipe.async_gossip.max_staleness
+        self.staleness_power = recipe.async_gossip.staleness_power
         self.layout = layout
         self.initial = initial
         self.attack = recipe_attack(recipe, number)
@@ -146,10 +151,12 @@ class Exchange:
         """
         counts: dict[str, float] = {}
         received: list[Received] = []
+        ages: list[int] = []
         heard = []
         for label, data in mail.items():
             try:
                 update = self._open(state, data)
+                ages.append(self._age(state, update))
             except EnvelopeError as error:
                 name = f"refused/{error.name}"
                 if isinstance(self.rule, Epidemic) and isinstance(error, Replayed):
@@ -157,13 +164,16 @@ class Exchange:
                 counts[name] = counts.get(name, 0) + 1
                 continue
             state.last_seen[update.sender] = max(update.round, state.last_seen.get(update.sender, 0))
-            received.append(self._weighed(state, update))
+            received.append(self._weighed(state, update, ages[-1]))
             heard.append((received[-1].sender, update.round, update.rewards))
-            if isinstance(self.rule, Epidemic) and self.rule.passes_on(update.round, state.round):
+            if isinstance(self.rule, Epidemic) and self.rule.passes_on(
+                update.round, self._reached(state, update)
+            ):
                 self._relay(state, received[-1].sender, label, data)
         metrics = counts | {"merged": float(len(received))}
         if not received:
             return Outcome(state.adapter, metrics)
+        metrics["staleness"] = float(np.mean(ages))
         metrics |= self._distances(state, received)
         return Outcome(self.rule.merge(state.adapter, received, state.round), metrics, rewards=heard)
 
@@ -183,6 +193,31 @@ class Exchange:
         return open_envelope(
             data, Expectation(self.terms, senders, state.last_seen, missing, self.last_round)
         )
+
+    def _age(self, state: State, update: Update) -> int:
+        """How many rounds late an update is. In step: the receiver's round less the sender's; else see `staleness.py`.
+
+        Raises
+        ------
+        TooStale
+            Beyond the bound, where the rule can do without the update. Where it cannot, the update weighs nothing:
+            `choco` must keep its copy of the sender true, and `epidemic`, whose sum must be everybody's, has its
+            window.
+        """
+        if self.in_step:
+            return state.round - update.round
+        age = staleness(state.round, state.heard.get(update.sender, 0))
+        state.heard[update.sender] = state.round
+        if age > self.max_staleness and self.rule.kind != "difference" and not self.rule.forwards:
+            state.last_seen[update.sender] = update.round
+            raise TooStale(f"{age} rounds, at most {self.max_staleness}")
+        return age
+
+    def _reached(self, state: State, update: Update) -> int:
+        """The round against which the age of an update that is passed on is told."""
+        if self.in_step:
+            return state.round
+        return max(update.round, state.last_seen[update.sender])
 
     def near(self, state: State) -> list[str]:
         """The did:keys of those who may send to this agent: its neighbours of this round and the next."""
@@ -204,16 +239,18 @@ class Exchange:
         if recipients:
             state.relay[label_for(len(state.relay) + 1, recipients)] = data
 
-    def _weighed(self, state: State, update: Update) -> Received:
+    def _weighed(self, state: State, update: Update, age: int) -> Received:
         assert self.topology is not None
         sender = next(int(number) for number, did in state.roster.items() if did == update.sender)
         weight = self.topology.weights(self.number, update.round).get(sender, 0.0)
+        if not self.in_step:
+            weight *= staleness_weight(age, self.staleness_power, self.max_staleness)
         return Received(sender, weight, update.round, update.indices, update.values)
 
     def _distances(self, state: State, received: Sequence[Received]) -> dict[str, float]:
-        """Staleness; where values travel, how far the neighbours are apart (section 6.4, RQ3): drift and similarity
-        of what moved, on the entries that travelled, and what averaging the factors of LoRA apart loses."""
-        metrics = {"staleness": float(np.mean([state.round - update.round for update in received]))}
+        """Where values travel, how far the neighbours are apart (section 6.4, RQ3): drift and similarity of what moved,
+        on the entries that travelled, and what averaging the factors of LoRA apart loses."""
+        metrics: dict[str, float] = {}
         if self.rule.kind != "values":
             return metrics
         apart, cosines, adapters = [], [], [state.adapter]

@@ -25,11 +25,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from clients.pins import read_pins
+from symphony_fl.asynchrony import SYNCHRONOUS_OUTBOXES
 from symphony_fl.folders import locked, write_atomically
 from symphony_fl.keyfile import KEY_FILE, open_key_file
 
-FORMAT = "symphony-home-2"
-OUTBOX_ROUNDS = 2  # a neighbour may be one whole round behind when a run resumes
+FORMAT = "symphony-home-3"
 
 
 class HomeError(RuntimeError):
@@ -48,6 +48,7 @@ class State:
     relay : label -> envelopes of others to be passed on with the next round's, unopened by us in transit
     round : rounds of local improvement finished
     last_seen : did:key -> newest round merged from that sender
+    heard : did:key -> this agent's round when it last merged that sender's (agents out of step)
     roster : agent number -> did:key, pinned when first heard
     tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/letters.py`)
     letters : did:key -> newest round a letter was opened of
@@ -64,6 +65,7 @@ class State:
     report: dict[str, Any] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     letters: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)
 
 
 class Home:
@@ -166,12 +168,12 @@ class Home:
             for number, labels in meta["outbox"].items()
         }
         relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
-        kept = ("round", "last_seen", "roster", "report", "tasks", "letters")
+        kept = ("round", "last_seen", "roster", "report", "tasks", "letters", "heard")
         return State(adapter, arrays, outbox, relay, **{name: meta[name] for name in kept})
 
-    def commit(self, state: State) -> None:
-        """Make `state` the home's content, atomically and durably."""
-        newest = sorted(state.outbox)[-OUTBOX_ROUNDS:]
+    def commit(self, state: State, outboxes: int = SYNCHRONOUS_OUTBOXES) -> None:
+        """Make `state` the home's content, atomically and durably, with the outboxes of its newest rounds."""
+        newest = sorted(state.outbox)[-outboxes:]
         outbox = {number: state.outbox[number] for number in newest}
         tensors: dict[str, np.ndarray] = {
             "adapter": np.ascontiguousarray(state.adapter, np.float32),
@@ -192,6 +194,7 @@ class Home:
             "report": state.report,
             "tasks": state.tasks,
             "letters": state.letters,
+            "heard": state.heard,
         }
         text = json.dumps(meta)
         data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from clients.home import State
 from clients.labels import LETTER
+from symphony_fl.asynchrony import last_round
 from symphony_fl.exchange.letter import Letter, SharedTask, fitting, is_letter, open_letter, seal_letter
 from symphony_fl.exchange.refusals import EnvelopeError
 from symphony_fl.learning.sharing import Proposal, TaskRefused, accept
@@ -44,7 +45,7 @@ class Letters:
         self.run = run
         self.most = recipe.selfplay.share
         self.skills = tuple(recipe.tasks.skills)
-        self.last_round = recipe.rounds
+        self.last_round = last_round(recipe)
 
     def seal(self, round: int, proposals: Sequence[Proposal]) -> dict[str, bytes]:
         """Label -> letter with those proposals that fit; nothing where there are none."""

@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from logging import INFO, WARNING
 
 from flwr.app import Message
@@ -18,6 +19,16 @@ from symphony_fl.tracking import Tracker
 
 METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
 MAX_METRICS = 1000  # per reply
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an agent says of a round, read and checked: its figures, the digest of the adapter they belong to, and of
+    an evaluation a 1 or a 0 for every held-out task."""
+
+    metrics: dict[str, float]
+    adapter: str
+    solved: str
 
 
 class Recorder:
@@ -64,9 +75,17 @@ class Recorder:
 
     def report(self, kind: str, round: int, agent: int, message: Message) -> bool:
         """Take an agent's reply into the books; False if it reports an error or cannot be read."""
+        read = self.read(kind, round, agent, message)
+        if read is None:
+            return False
+        self.book(kind, round, agent, read)
+        return True
+
+    def read(self, kind: str, round: int, agent: int, message: Message) -> Report | None:
+        """What an agent's reply says; None, with the reason said, if it reports an error or cannot be read."""
         if message.has_error():
             log(WARNING, "agent %d failed in round %d: %s", agent, round, str(message.error.reason).strip())
-            return False
+            return None
         self.message(agent, message)
         try:
             details = unpack_details(message.content)
@@ -76,11 +95,20 @@ class Recorder:
                 _check_solved(details.get("solved", ""))
         except MessageError as error:
             self.refused(round, agent, error)
-            return False
-        adapter, solved = str(details.get("adapter", ""))[:64], str(details.get("solved", ""))
-        self.history.add(Event(kind, round, agent, metrics, adapter, solved))
-        self._tracker.agent(agent, round, metrics)
-        return True
+            return None
+        return Report(metrics, str(details.get("adapter", ""))[:64], str(details.get("solved", "")))
+
+    def book(
+        self, kind: str, round: int, agent: int, report: Report, own: int = 0, clock: float = 0.0
+    ) -> None:
+        """Into the history and the agent's MLflow run.
+
+        Where agents are not in step, `own` is the agent's own round (0: they are), the step of its MLflow run, and
+        `clock` the run's clock in seconds.
+        """
+        metrics = report.metrics | ({"own_round": float(own), "clock": clock} if own else {})
+        self.history.add(Event(kind, round, agent, metrics, report.adapter, report.solved, own))
+        self._tracker.agent(agent, own or round, metrics)
 
     def refused(self, round: int, agent: int, error: MessageError) -> None:
         """Something an agent sent cannot be read: said, counted, and no reason to stop."""
@@ -88,11 +116,23 @@ class Recorder:
         self._bytes[agent]["refused/message"] += 1
 
     def round_finished(self, round: int) -> None:
-        """Log the network's figures of the round; before the first round, of what the agents start from."""
+        """Book the round's bytes, and log the network's figures of it; before the first round, of what the agents
+        start from."""
+        self.book_bytes(round)
+        self.log_figures(round)
+
+    def book_bytes(self, round: int, more: bool = False) -> None:
+        """What was counted since the last time counts as the round's; with `more` it adds to what it has already."""
         for agent, counts in sorted(self._bytes.items()):
+            if more:
+                for name, size in self.history.metrics("bytes", round, agent).items():
+                    counts[name] += size
             self.history.add(Event("bytes", round, agent, dict(counts)))
             self._tracker.agent(agent, round, counts)
         self._bytes.clear()
+
+    def log_figures(self, round: int) -> None:
+        """The network's figures of a round whose bytes are booked, into MLflow and before people's eyes."""
         agents, scores_NS = skill_scores(self.history, round, self._skills)
         figures = self._figures(round)
         if agents:

@@ -56,22 +56,24 @@ class Roster:
         self._greeted: set[int] = set()
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
+        self._base = ""  # of the agents gathered; late joiners must hold the same
 
-    def gather(self, grid: Grid, timeout: float) -> None:
-        """Greet every node until all N agents have introduced themselves.
+    def gather(self, grid: Grid, timeout: float, least: int = 0) -> None:
+        """Greet every node until all N agents, or `least` of them, have introduced themselves.
 
         Raises
         ------
         RosterError
-            After `timeout` seconds, or as soon as every node refused and there are at least N of them; or when
-            two agents hold different base models.
+            After `timeout` seconds, or as soon as every node refused and there are at least that many of them; or
+            when two agents hold different base models.
         """
+        wanted = least or self.agents
         deadline = time.monotonic() + timeout
-        while len(self._members) < self.agents:
+        while len(self._members) < wanted:
             self.refresh(grid)
-            if len(self._members) == self.agents:
+            if len(self._members) >= wanted:
                 break
-            hopeless = len(self._present) >= self.agents and set(self._faults) >= self._present
+            hopeless = len(self._present) >= wanted and set(self._faults) >= self._present
             if hopeless or time.monotonic() > deadline:
                 raise RosterError(self._complaint(timeout))
             time.sleep(POLL_SECONDS)
@@ -79,23 +81,34 @@ class Roster:
         if len(bases) > 1:
             named = ", ".join(f"agent {m.agent}: {m.base}" for m in self.members())
             raise RosterError(f"the agents hold different base models ({named})")
+        self._base = bases.pop()
 
     def refresh(self, grid: Grid) -> None:
         """Notice who is there now, and greet newcomers: late joiners and agents back under a new node id."""
-        self._present = set(grid.get_node_ids())
-        newcomers = sorted(self._present - self._greeted)
-        if not newcomers:
+        messages = self.newcomers(grid)
+        if not messages:
             return
-        log(INFO, "greeting %d node(s)", len(newcomers))
-        messages = [Message(RecordDict({CONFIG: self._greeting}), node, HELLO) for node in newcomers]
         for reply in grid.send_and_receive(messages, timeout=GREETING_TIMEOUT):
-            node = reply.metadata.src_node_id
-            self._greeted.add(node)
-            if reply.has_error():
-                self._faults[node] = str(reply.error.reason).strip()
-                log(WARNING, "node %d does not take part: %s", node, self._faults[node])
-            else:
-                self._admit(node, reply.content)
+            self.welcome(reply.metadata.src_node_id, reply)
+
+    def newcomers(self, grid: Grid) -> list[Message]:
+        """Notice who is there now; a greeting for every node that has not answered one yet."""
+        self._present = set(grid.get_node_ids())
+        nodes = sorted(self._present - self._greeted)
+        if nodes:
+            log(INFO, "greeting %d node(s)", len(nodes))
+        return [
+            Message(RecordDict({CONFIG: self._greeting}), node, HELLO, ttl=GREETING_TIMEOUT) for node in nodes
+        ]
+
+    def welcome(self, node: int, reply: Message) -> None:
+        """Take a node's answer to its greeting."""
+        self._greeted.add(node)
+        if reply.has_error():
+            self._faults[node] = str(reply.error.reason).strip()
+            log(WARNING, "node %d does not take part: %s", node, self._faults[node])
+        else:
+            self._admit(node, reply.content)
 
     def present(self) -> list[Member]:
         """The members whose node is connected now, by agent number."""
@@ -136,6 +149,12 @@ class Roster:
         if any(other.did == member.did and other.agent != member.agent for other in self._members.values()):
             # What is booked by did:key, capabilities for one, must not be two agents'.
             self._faults[node] = f"agent {member.agent}: the key {member.did} is another agent's"
+            log(WARNING, "node %d does not take part: %s", node, self._faults[node])
+            return
+        if self._base and member.base != self._base:
+            self._faults[node] = (
+                f"agent {member.agent}: base model {member.base}, the others' is {self._base}"
+            )
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             return
         self._members[member.agent] = member

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from logging import INFO
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 from clients.messages import ARRAYS, CONFIG, ROUND
+from strategies.async_gossip import AsyncGossip
+from strategies.clocks import Clock, VirtualClock, WallClock
+from strategies.deadlines import Deadlines
 from strategies.fedavg import RecordedFedAvg
 from strategies.gossip import Gossip
 from strategies.isolated import isolated
 from strategies.recorder import Recorder
 from strategies.roster import Roster
+from symphony_fl.asynchrony import is_asynchronous, round_seconds
 from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.components import check_recipe, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
@@ -77,7 +82,7 @@ def _run(grid: Grid, run: Run) -> None:
 
 def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
     recipe = run.recipe
-    roster.gather(grid, recipe.limits.wait_for_nodes)
+    roster.gather(grid, recipe.limits.wait_for_nodes, recipe.async_gossip.start_with)
     for member in roster.members():
         tracker.tag_agent(member.agent, {"did": member.did, "base": member.base})
     recorder = Recorder(
@@ -88,7 +93,7 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
         evaluate_every=recipe.tasks.evaluate_every,
         skills=recipe.tasks.skills,
     )
-    finished = min(member.round for member in roster.members())
+    finished = _finished(recipe, roster, history)
     config = ConfigRecord({"run": run.name, "digest": recipe.digest})
     if finished:
         log(INFO, "symphony: resuming after round %d", finished)
@@ -115,6 +120,19 @@ def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
     return Gossip(recipe_topology(recipe), roster, recorder, finished=finished)
 
 
+def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+    options, most = recipe.async_gossip, recipe.limits.round_timeout
+    clock: Clock
+    if recipe.clock.kind == "virtual":
+        clock = VirtualClock(partial(round_seconds, recipe))
+    else:
+        booked = recorder.history.own_rounds().values()
+        clock = WallClock(passed=max((max(times.values()) for times in booked), default=0.0))
+    deadlines = Deadlines(options.deadline, options.deadline_floor, most)
+    topology = recipe_topology(recipe)
+    return AsyncGossip(topology, roster, recorder, clock=clock, deadlines=deadlines, rounds=recipe.rounds)
+
+
 def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
     return isolated(roster, recorder, finished=finished)
 
@@ -129,9 +147,17 @@ def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
 
 STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
     "gossip": _gossip,
+    "async_gossip": _async_gossip,
     "fedavg": _fedavg,
     "isolated": _isolated,
 }
+
+
+def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
+    """Rounds the network has finished: in step, those of its last agent; else the mean of those that were booked."""
+    if not is_asynchronous(recipe):
+        return min(member.round for member in roster.members())
+    return sum(max(times) for times in history.own_rounds().values()) // recipe.agents
 
 
 def _evaluate_before(

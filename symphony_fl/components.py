@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from symphony_fl.asynchrony import GOSSIPS, check_asynchronous
 from symphony_fl.exchange.attacks import ATTACKS, attack
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
 from symphony_fl.exchange.density import (
@@ -60,7 +61,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     for agent in recipe.adversary.agents:
         if not 0 <= agent < recipe.agents:
             raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
-    if recipe.adversary.agents and recipe.strategy != "gossip":
+    if recipe.adversary.agents and recipe.strategy not in GOSSIPS:
         raise RecipeError(f"adversary.agents: only gossip can be attacked, not strategy {recipe.strategy!r}")
     if recipe.exchange.encryption != "none" and recipe.strategy == "fedavg":
         raise RecipeError(
@@ -74,7 +75,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
             "or right answers to these skills would not fit"
         )
     try:
-        recipe_topology(recipe)
+        check_asynchronous(recipe, recipe_topology(recipe))
         recipe_rule(recipe, size=1, agent=0)
         recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)
@@ -128,7 +129,7 @@ def _check_sharing(recipe: Recipe) -> None:
     share = recipe.selfplay.share
     if not share:
         return
-    if recipe.strategy != "gossip":
+    if recipe.strategy not in GOSSIPS:
         raise RecipeError(f"selfplay.share = {share}: must be 0 for strategy {recipe.strategy!r}")
     if not any(map(can_be_shared, recipe.tasks.skills)):
         said = "answers to their tasks come with the proposals, so nobody would take them"

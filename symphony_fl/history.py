@@ -22,6 +22,7 @@ class Event:
     """One agent's figures of one round. `kind` is train, evaluate or bytes.
 
     `adapter` is the digest of the adapter the figures belong to; `solved` is a 1 or a 0 for every held-out task.
+    Where agents are not in step `round` is the network's, the mean over the agents, and `own` the agent's own.
     """
 
     kind: str
@@ -30,14 +31,15 @@ class Event:
     metrics: Metrics = field(default_factory=dict)
     adapter: str = ""
     solved: str = ""
+    own: int = 0
 
 
 class History:
-    """Events by (kind, round, agent); a repeated one replaces the first, as after a resume."""
+    """Events by (kind, round, agent, own round); a repeated one replaces the first, as after a resume."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._events: dict[tuple[str, int, int], Event] = {}
+        self._events: dict[tuple[str, int, int, int], Event] = {}
         if path.exists():
             self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ class History:
 
     def add(self, event: Event) -> None:
         """Remember and append to the file."""
-        self._events[event.kind, event.round, event.agent] = event
+        self._events[event.kind, event.round, event.agent, event.own] = event
         self._file.write(json.dumps(asdict(event), separators=(",", ":")) + "\n")
         self._file.flush()
 
@@ -57,11 +59,16 @@ class History:
         """Events of a kind in the order of rounds and agents."""
         return (self._events[key] for key in sorted(self._events) if key[0] == kind)
 
+    def metrics(self, kind: str, round: int, agent: int) -> Metrics:
+        """Figures of one event of agents in step; none where there is no such event."""
+        event = self._events.get((kind, round, agent, 0))
+        return {} if event is None else event.metrics
+
     def rounds(self, kind: str) -> list[int]:
         return sorted({event.round for event in self.events(kind)})
 
     def mean(self, kind: str, metric: str) -> dict[int, float]:
-        """Round -> mean over the agents that reported the metric in it."""
+        """Round -> mean over the reports of it that have the metric."""
         values: dict[int, list[float]] = defaultdict(list)
         for event in self.events(kind):
             if metric in event.metrics:
@@ -86,6 +93,14 @@ class History:
                         sums[name.removeprefix("refused/")] += int(value)
         return dict(sorted(sums.items()))
 
+    def own_rounds(self) -> dict[int, dict[int, float]]:
+        """Agent -> its own rounds that were booked -> when, by the run's clock (agents not in step only)."""
+        found: dict[int, dict[int, float]] = defaultdict(dict)
+        for event in self.events("train"):
+            if event.own:
+                found[event.agent].setdefault(event.own, event.metrics["clock"])
+        return dict(found)
+
     def summary(self, agents: int) -> dict[str, Any]:
         """The figures of the run: accuracies are means over all agents of the mean over all skills.
 
@@ -95,6 +110,11 @@ class History:
         last = max(accuracy, default=None)
         final = [event for event in self.events("evaluate") if event.round == last]
         trained = self.rounds("train")
+        own = self.own_rounds()
+        pace = {
+            "clock_seconds": max(max(times.values()) for times in own.values()),
+            "own_rounds": {str(agent): max(times) for agent, times in sorted(own.items())},
+        } if own else {}  # fmt: skip
         return {
             "accuracy_before": accuracy.get(0),
             "accuracy_after": None if last is None else accuracy[last],
@@ -105,7 +125,7 @@ class History:
             "refused": self.refused(),
             "adapter_digests": {str(event.agent): event.adapter for event in final},
             "paired": self._paired(final),
-        }
+        } | pace
 
     def _paired(self, final: Sequence[Event]) -> dict[str, dict[str, float]]:
         """Agent -> held-out tasks it gained and lost since before the first round, and how likely by chance."""
@@ -123,7 +143,7 @@ class History:
         for line in whole.splitlines():
             values: Mapping[str, Any] = json.loads(line)
             event = Event(**values)
-            self._events[event.kind, event.round, event.agent] = event
+            self._events[event.kind, event.round, event.agent, event.own] = event
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")
 

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from symphony_fl.option import option
+from symphony_fl.options_async import AsyncGossipOptions, ClockOptions
 
 EXPERIMENT = "symphony-fl"
-
-
-def option(
-    default: Any,
-    doc: str,
-    *,
-    choices: Sequence[str] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """A recipe field: its default, its meaning, and the values it admits (`above` excludes the bound)."""
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -250,11 +235,11 @@ class Recipe:
     description: str = option("", "one line for people")
     strategy: str = option(
         "gossip",
-        "gossip, fedavg (Flower's own, the baseline) or isolated",
-        choices=("gossip", "fedavg", "isolated"),
+        "gossip, async_gossip (no rounds in step), fedavg (Flower's own, the baseline) or isolated",
+        choices=("gossip", "async_gossip", "fedavg", "isolated"),
     )
     agents: int = option(4, "number of agents, N", low=2, high=100000)
-    rounds: int = option(30, "number of rounds", low=1)
+    rounds: int = option(30, "number of rounds; async_gossip: mean over the agents", low=1)
     seed: int = option(0, "seed of the run", low=0, high=2**31 - 1)
     model: ModelOptions = field(default_factory=ModelOptions)
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
@@ -267,6 +252,8 @@ class Recipe:
     topology: TopologyOptions = field(default_factory=TopologyOptions)
     exchange: ExchangeOptions = field(default_factory=ExchangeOptions)
     adversary: AdversaryOptions = field(default_factory=AdversaryOptions)
+    async_gossip: AsyncGossipOptions = field(default_factory=AsyncGossipOptions)
+    clock: ClockOptions = field(default_factory=ClockOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
 

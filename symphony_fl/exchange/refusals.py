@@ -66,6 +66,12 @@ class FromTheFuture(EnvelopeError):
     name = "from_the_future"
 
 
+class TooStale(EnvelopeError):
+    """In the making for more of the receiver's rounds than it allows; looked for where agents are not in step."""
+
+    name = "too_stale"
+
+
 class WrongBase(EnvelopeError):
     """Made for another base model."""
 
@@ -174,6 +180,7 @@ REFUSALS: tuple[type[EnvelopeError], ...] = (
     BadIndices,
     Bomb,
     NotFinite,
+    TooStale,
 )
 """Every reason to refuse an envelope, in the order in which they are looked for."""
 

@@ -1,0 +1,257 @@
+"""Asynchronous gossip: no round barrier (the paper, sections 5.1 and 5.4; the exchange is that of `gossip`).
+
+Every agent goes from one round of its own to the next; what it shares reaches each neighbour with the neighbour's next
+message. A slow, sleeping or lost agent holds nobody up. The run is over when all agents together have done agents x
+rounds, the samples that as many synchronous rounds take; whoever is faster does more of them.
+
+    while rounds are left:
+        whoever has no job begins one           an evaluation that is due, else its next round, with the mail it has
+        the courier carries messages            `courier.py`: deadlines, asking again, newcomers, agents that are back
+        the clock says whose job ends           `clocks.py`: by virtual time, or as replies arrive
+        each of those: book its report, put its envelopes before its neighbours
+
+The network's round is the mean of the agents' rounds: the k-th round that anybody finishes belongs to ceil(k / N),
+under which it is booked with the agent's own. An evaluation falls due for all when the network's round is over, and is
+done by each agent when it is next between two jobs; it takes no virtual time. With the virtual clock and agents of one
+speed this is synchronous gossip to the last bit.
+
+Departures from AD-PSGD (Lian et al. 2018, arXiv 1710.06952), the usual asynchronous gossip: an edge is not one atomic
+averaging of both ends; each end merges when it gets its mail, and weighs it by its staleness (`exchange/staleness.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, MessageType
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+
+from strategies.clocks import Clock, VirtualClock
+from strategies.courier import Answer, Courier, Job
+from strategies.deadlines import Deadlines
+from strategies.gossip import Gossip
+from strategies.recorder import Recorder
+from strategies.roster import Member, Roster
+from symphony_fl.exchange.topology import Topology
+
+PAUSE_SECONDS, MOST_PAUSE = 0.02, 0.5  # between two turns in which nothing came, growing
+
+
+class SilenceError(RuntimeError):
+    """No agent answers any more; the message says for how long, or what they said last."""
+
+
+class AsyncGossip(Gossip):
+    """Gossip without rounds in step.
+
+    Parameters
+    ----------
+    topology : the graph, the same in all rounds
+    roster : the agents that are there at the start; others may join later
+    recorder : where reports and byte counts go; its history is where a resumed run goes on
+    clock : says in which order jobs end
+    deadlines : how long to wait for an agent
+    rounds : of the network; the run is agents x rounds of single agents long
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        roster: Roster,
+        recorder: Recorder,
+        *,
+        clock: Clock,
+        deadlines: Deadlines,
+        rounds: int,
+    ) -> None:
+        super().__init__(topology, roster, recorder, finished=0)
+        self.clock = clock
+        self.deadlines = deadlines
+        self.total = rounds * roster.agents
+        self.booked = {agent: max(times) for agent, times in recorder.history.own_rounds().items()}
+        self._round = self._done // roster.agents  # the network's, finished
+        self._due: dict[int, set[int]] = {}  # network round -> agents still to be evaluated for it
+        self._known: set[int] = set()  # agents whose kept mail was posted, since this server began
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: object = None,
+    ) -> Result:
+        """The loop, in place of Flower's. `timeout`: seconds without a sign of life after which the run fails.
+
+        Raises
+        ------
+        SilenceError
+            No agent answers any more.
+        """
+        log(INFO, "Starting %s strategy:", type(self).__name__)
+        self.summary()
+        courier = Courier(grid, self.roster, self.recorder, self.deadlines, train_config or ConfigRecord())
+        self._go_on(courier)
+        pause = PAUSE_SECONDS
+        while True:
+            self._begin_jobs(courier)
+            if self._done >= self.total and not set(courier.jobs) - courier.away():
+                break
+            came = courier.turn()
+            self._excuse(courier.away())
+            ending = self.clock.ready(courier.answers)
+            for agent in ending:
+                self._take(agent, courier.take(agent))
+            if came or ending:
+                pause = PAUSE_SECONDS
+                continue
+            self._check_life(courier, timeout)
+            time.sleep(pause)
+            pause = min(MOST_PAUSE, 1.5 * pause)
+        self._say_pace()
+        return Result()
+
+    @property
+    def _done(self) -> int:
+        """Rounds of single agents that are done."""
+        return sum(self.booked.values())
+
+    def _go_on(self, courier: Courier) -> None:
+        """Take up a stopped run: mail as the homes kept it, and each agent's next job, in the order in which they were.
+
+        With the virtual clock, a job begins when the agent's last one ended, with the mail of that instant: the numbers
+        are those of a run that was never stopped. Mail that had been delivered is refused by who has had it.
+        """
+        times = self.recorder.history.own_rounds()
+        happened: list[
+            tuple[float, bool, int, int]
+        ] = []  # when, begins a job (after all posting), agent, own round
+        for member in self.roster.members():
+            self._known.add(member.agent)
+            ended = times.get(member.agent, {})
+            kept = [own for own in member.outbox if own <= self.booked.get(member.agent, 0)]
+            happened += [(ended.get(own, 0.0), False, member.agent, own) for own in kept]
+            happened.append((max(ended.values(), default=0.0), True, member.agent, 0))
+        evaluated = [round for round in range(1, self._round + 1) if self.recorder.evaluates(round)]
+        if evaluated:
+            booked = {e.agent for e in self.recorder.history.events("evaluate") if e.round == evaluated[-1]}
+            missing = {member.agent for member in self.roster.members()} - booked
+            if missing:
+                self._due[evaluated[-1]] = missing
+        members = {member.agent: member for member in self.roster.members()}
+        for when, begins, agent, own in sorted(happened):
+            if begins:
+                # An evaluation that is due waits for this job: after it, mail would be that of another instant.
+                self._begin_round(courier, members[agent], at=when)
+            else:
+                self._post(agent, own, members[agent].outbox[own])
+
+    def _begin_jobs(self, courier: Courier) -> None:
+        """A job for everybody who has none, in the order of agents."""
+        for member in self.roster.members():
+            if member.agent not in self._known:
+                self._join(member)
+            if member.agent not in courier.jobs:
+                self._begin_job(courier, member)
+
+    def _join(self, member: Member) -> None:
+        log(INFO, "agent %d joins, %d rounds behind it", member.agent, member.round)
+        self._known.add(member.agent)
+        for own in sorted(member.outbox):
+            if own <= self.booked.get(member.agent, 0):
+                self._post(member.agent, own, member.outbox[own])
+
+    def _begin_job(self, courier: Courier, member: Member) -> None:
+        """The evaluation that is due, or the agent's next round."""
+        agent = member.agent
+        due = tuple(sorted(round for round, agents in self._due.items() if agent in agents))
+        if not due:
+            self._begin_round(courier, member)
+            return
+        courier.begin(agent, Job(MessageType.EVALUATE, due[-1], self.mailbox.mail(agent), due))
+        self.clock.begin(agent, 0)
+
+    def _begin_round(self, courier: Courier, member: Member, at: float | None = None) -> None:
+        """The agent's next round, if the run has rounds left."""
+        agent, away = member.agent, courier.away()
+        begun = [job for other, job in courier.jobs.items() if other not in away]
+        if self._done + sum(job.kind == MessageType.TRAIN for job in begun) >= self.total:
+            return
+        # A home that is ahead of the books has an answer that was lost: it is asked for it again.
+        booked = self.booked.get(agent, 0)
+        number = member.round if member.round > booked else booked + 1
+        courier.begin(agent, Job(MessageType.TRAIN, number, self.mailbox.mail(agent)))
+        self.clock.begin(agent, number, at)
+
+    def _take(self, agent: int, answer: Answer) -> None:
+        """A job has ended: book it, and put what it brought before the neighbours."""
+        job = answer.job
+        for sender, size in self.mailbox.confirm(agent, job.mail).items():
+            self.recorder.edge(sender, agent, size)
+        if job.kind == MessageType.EVALUATE:
+            self._evaluated(agent, answer)
+            return
+        own = job.number
+        if own > self.booked.get(agent, 0):
+            self.booked[agent] = own
+            network = -(-min(self._done, self.total) // self.roster.agents)
+            self.recorder.book("train", network, agent, answer.report, own, self.clock.now)
+        self._post(agent, own, self._outbox(own, agent, answer.message))
+        while self._round < min(self._done, self.total) // self.roster.agents:
+            self._round += 1
+            self._round_finished(self._round)
+
+    def _evaluated(self, agent: int, answer: Answer) -> None:
+        own = self.booked.get(agent, 0)
+        for round in answer.job.rounds:
+            self.recorder.book("evaluate", round, agent, answer.report, own, self.clock.now)
+            self._excused(agent, round)
+
+    def _round_finished(self, round: int) -> None:
+        self.recorder.book_bytes(round, more=True)
+        if self.recorder.evaluates(round):
+            self._due[round] = {member.agent for member in self.roster.members()}
+        else:
+            self.recorder.log_figures(round)
+
+    def _excuse(self, away: set[int]) -> None:
+        """Nobody waits for those who are away: neither the clock nor an evaluation's figures."""
+        for agent in away:
+            self.clock.set_aside(agent)
+            for round in [round for round, agents in self._due.items() if agent in agents]:
+                self._excused(agent, round)
+
+    def _excused(self, agent: int, round: int) -> None:
+        """The agent's evaluation is no longer waited for; the last one's completes the round's figures."""
+        agents = self._due.get(round, set())
+        agents.discard(agent)
+        if round in self._due and not agents:
+            del self._due[round]
+            self.recorder.book_bytes(round, more=True)
+            self.recorder.log_figures(round)
+
+    def _check_life(self, courier: Courier, timeout: float) -> None:
+        if courier.hopeless():
+            raise SilenceError("every agent fails again and again; what they say is above")
+        silent = time.monotonic() - courier.last_sign
+        if silent > timeout:
+            raise SilenceError(
+                f"no agent has answered for {silent:.0f} s, limits.round_timeout is {timeout:g}"
+            )
+
+    def _say_pace(self) -> None:
+        own = ", ".join(f"agent {agent}: {rounds}" for agent, rounds in sorted(self.booked.items()))
+        log(INFO, "symphony: rounds done by %s", own)
+        if isinstance(self.clock, VirtualClock):
+            behind = self.clock.behind_barrier(self.roster.agents, self._round)
+            log(
+                INFO,
+                "symphony: %.0f virtual seconds; behind a barrier as many rounds take %.0f",
+                self.clock.now,
+                behind,
+            )

@@ -1,0 +1,105 @@
+"""Two clocks for one loop: when does a job that an agent has begun count as finished?
+
+`VirtualClock` is a conservative parallel discrete-event simulation (Chandy and Misra 1979; Fujimoto 1990): a job's
+virtual end is known when it begins, so jobs are carried out in parallel as fast as the machine allows, and their
+replies are taken in the order of virtual ends. A job begins when all that ended before has been taken, so what an agent
+is given does not depend on how long anything really took: the same recipe and seed give the same numbers.
+
+`WallClock` takes replies in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Says which answers may be taken now."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        ...
+
+    def begin(self, agent: int, round: int, at: float | None = None) -> None:
+        """An agent has begun its round of that number, now or at another time; 0 for what takes no time."""
+        ...
+
+    def set_aside(self, agent: int) -> None:
+        """Nobody waits for this agent's job any more; should it be answered, it ends then."""
+        ...
+
+    def ready(self, answered: Collection[int]) -> list[int]:
+        """Of the agents whose jobs have been answered (in order of arrival) those whose jobs end now, in the order
+        in which they are to be taken. Those are forgotten here."""
+        ...
+
+
+class VirtualClock:
+    """Time that passes from one job's end to the next.
+
+    Parameters
+    ----------
+    seconds : (agent, round) -> virtual seconds of a round
+    """
+
+    def __init__(self, seconds: Callable[[int, int], float]) -> None:
+        self.now = 0.0
+        self._seconds = seconds
+        self._ends: dict[int, float] = {}
+
+    def begin(self, agent: int, round: int, at: float | None = None) -> None:
+        start = self.now if at is None else at
+        self._ends[agent] = start + (self._seconds(agent, round) if round else 0.0)
+
+    def set_aside(self, agent: int) -> None:
+        self._ends.pop(agent, None)
+
+    def ready(self, answered: Collection[int]) -> list[int]:
+        """All whose jobs end at the next instant, by agent number, once every one of them has answered."""
+        late = sorted(agent for agent in answered if agent not in self._ends)
+        if late or not self._ends:
+            return late
+        instant = min(self._ends.values())
+        ending = sorted(agent for agent, end in self._ends.items() if end == instant)
+        if not set(ending) <= set(answered):
+            return []
+        self.now = max(self.now, instant)
+        for agent in ending:
+            del self._ends[agent]
+        return ending
+
+    def behind_barrier(self, agents: int, rounds: int) -> float:
+        """Seconds that as many rounds take agents in step, each round as long as its slowest agent."""
+        return sum(
+            max(self._seconds(agent, round) for agent in range(agents)) for round in range(1, rounds + 1)
+        )
+
+
+class WallClock:
+    """Real time.
+
+    Parameters
+    ----------
+    passed : seconds the run has had before, where it is resumed
+    time_source : seconds on some clock that never goes back
+    """
+
+    def __init__(self, passed: float = 0.0, time_source: Callable[[], float] = time.monotonic) -> None:
+        self._time = time_source
+        self._start = time_source() - passed
+
+    @property
+    def now(self) -> float:
+        return self._time() - self._start
+
+    def begin(self, agent: int, round: int, at: float | None = None) -> None:
+        return None
+
+    def set_aside(self, agent: int) -> None:
+        return None
+
+    def ready(self, answered: Collection[int]) -> list[int]:
+        return list(answered)
