@@ -151,6 +151,24 @@ def test_flipped_signs_are_found_and_different_work_is_not(density: float) -> No
         assert np.allclose(merged, expected, atol=1e-6)
 
 
+def test_colluders_do_not_vouch_for_each_other() -> None:
+    """Two of eight send one and the same noise, which agrees perfectly with itself; six agree a little, in pairs."""
+    rng = np.random.default_rng(2)
+    common, noise = rng.standard_normal(4000), rng.standard_normal(4000)
+
+    def update(sender: int, direction: np.ndarray) -> Received:
+        chosen = np.sort(np.argsort(-np.abs(direction))[:400])
+        return Received(sender, 0.125, 1, chosen, np.sign(direction[chosen]).astype(F))
+
+    honest = [update(sender, common + rng.standard_normal(4000)) for sender in range(6)]
+    rule = build_rule("epidemic", 4000, agents=8, number=9, robust="clip", agreement=2)
+    merged = rule.merge(np.zeros(4000, dtype=F), [*honest, update(6, noise), update(7, noise)], 1)
+    expected = np.zeros(4000)
+    for one in honest:
+        expected[one.indices] += one.values / 6
+    assert np.allclose(merged, expected, atol=1e-6)
+
+
 def test_keep_starts_from_what_was_not_sent() -> None:
     for keep in (False, True):
         rule = build_rule("epidemic", 3, agents=2, combine="agents", keep=keep)

@@ -3,10 +3,12 @@
 - clip: as agents, once every update longer than `clip` times the round's lower median length is cut to that, so that
   one sender cannot outweigh the others (norm clipping, Sun et al. 2019, "Can You Really Backdoor Federated Learning?";
   the median as in ClippedGossip's adaptive radius, see `robust.py`). Agents need not move the same entries.
-  Then a sign test: where the sum of the others' has a sign, an update's agrees with it or not; what agrees less often
-  than a fair coin by `agreement` standard deviations does not count in that round. At -3 what contradicts the others
-  is left out: flipped signs are as long as honest ones, and only this finds them, while agents that learn different
-  things agree as often as not, and stay. Where all agents learn the same, 2 also leaves out what is unrelated.
+  Then a sign test between every two updates: on the entries that both moved, how much more often their signs agree than
+  a fair coin's would, in its standard deviations. What agrees with the median one of the others by less than
+  `agreement` does not count in that round. The median, since hostile agents that send the same agree perfectly with
+  one another. At -3 what contradicts the others is left out: flipped signs are as long as honest ones, and only this
+  finds them, while agents that learn different things agree as often as not, and stay. Where all agents learn the
+  same, 2 also leaves out what is unrelated.
 - median, trimmed: per round and entry over the agents heard from, an entry not sent counting as 0; one hostile
   agent in four cannot move the median far. Hidden minorities lose too: what only one agent moved is dropped.
 """
@@ -125,13 +127,11 @@ class Clip(_OpenRounds):
             else np.rint(update.units * (most / update.length)).astype(np.int64)
             for update in updates
         ]
-        everybody = np.zeros(self.size, dtype=np.int64)
-        for update, units in zip(updates, cut, strict=True):
-            everybody[update.indices] += units
+        agreements = _agreements(self.size, updates)
         counted = [
             (update, units)
-            for update, units in zip(updates, cut, strict=True)
-            if len(updates) < 3 or _agreement(units, everybody[update.indices] - units) >= self.agreement
+            for update, units, found in zip(updates, cut, agreements, strict=True)
+            if len(updates) < 3 or found >= self.agreement
         ]
         total = np.zeros(self.size, dtype=np.int64)
         for update, units in counted:  # those who count stand in for those who do not
@@ -169,11 +169,20 @@ class Robust(_OpenRounds):
         return middle
 
 
-def _agreement(units: np.ndarray, others: np.ndarray) -> float:
-    """How much more often the signs of int64 [k] agree than a fair coin's would, in its standard deviations."""
-    agreement = int(np.sum(np.sign(units) * np.sign(others)))
-    compared = int(np.count_nonzero((units != 0) & (others != 0)))
-    return agreement / math.sqrt(compared) if compared else 0.0
+def _agreements(size: int, updates: list[_Update]) -> list[float]:
+    """Of each update, its sign agreement with the median one of the others (the upper, of an even number)."""
+    signs = [np.sign(update.units).astype(np.int8) for update in updates]
+    found = np.zeros((len(updates), len(updates)))
+    for row, update in enumerate(updates):
+        here = np.zeros(size, dtype=np.int8)
+        here[update.indices] = signs[row]
+        for column in range(row):
+            products = here[updates[column].indices] * signs[column]
+            compared = int(np.count_nonzero(products))
+            if compared:
+                found[row, column] = found[column, row] = int(products.sum()) / math.sqrt(compared)
+    others = [np.sort(np.delete(found[row], row)) for row in range(len(updates))]
+    return [float(row[len(row) // 2]) if len(row) else 0.0 for row in others]
 
 
 def _length(units: np.ndarray) -> float:
