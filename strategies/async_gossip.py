@@ -239,7 +239,7 @@ class AsyncGossip(Gossip):
         if courier.hopeless():
             raise SilenceError("every agent fails again and again; what they say is above")
         silent = time.monotonic() - courier.last_sign
-        if silent > timeout:
+        if silent > timeout and set(courier.jobs) <= courier.away():
             raise SilenceError(
                 f"no agent has answered for {silent:.0f} s, limits.round_timeout is {timeout:g}"
             )

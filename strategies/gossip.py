@@ -99,7 +99,7 @@ class Gossip(Strategy):
         if self.topology is None:
             log(INFO, "\t└──> no edges: %d agents learn alone", self.roster.agents)
             return
-        log(INFO, "\t├──> %s", self.topology)
+        log(INFO, "\t├──> %s over %d agents", self.topology.name, self.roster.agents)
         log(INFO, "\t├──> spectral gap: %.4f", self.topology.spectral_gap())
         log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
 

@@ -1,0 +1,250 @@
+"""Asynchronous gossip over Flower's real grid: nobody waits for the slow, the lost or the sleeping; nothing is counted
+twice; and with the virtual clock the numbers do not depend on what really happened when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flwr.app import ConfigRecord, Message
+from loopback import Loopback, Scripted, real_agents
+
+from strategies import courier, server_app
+from strategies.async_gossip import SilenceError
+from strategies.clocks import VirtualClock
+from strategies.roster import Roster
+from symphony_fl.asynchrony import round_seconds
+from symphony_fl.components import check_recipe
+from symphony_fl.history import History
+from symphony_fl.recipe import Recipe, load_recipe
+from symphony_fl.tracking import Tracker
+
+FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "async_gossip.deadline_floor=0.3")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backing off and looking around take tests' time, not people's."""
+    monkeypatch.setattr(courier, "BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(courier, "MOST_BACKOFF", 0.2)
+    monkeypatch.setattr(courier, "REFRESH_SECONDS", 0.05)
+
+
+def recipe_of(name: str, *overrides: str) -> Recipe:
+    return check_recipe(load_recipe(name, overrides))
+
+
+Play = Callable[..., History]
+
+
+@pytest.fixture
+def play(tmp_path: Path, uri: str) -> Play:
+    """play(recipe, loop) -> history: the ServerApp's rounds, on nodes that are there already."""
+
+    def rounds(recipe: Recipe, loop: Loopback, name: str = "run") -> History:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        history = History(folder / "history.jsonl")
+        tracker = Tracker(uri, recipe, name, folder)
+        greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
+        with loop.working() as grid:
+            roster = Roster(recipe.agents, greeting)
+            server_app._rounds(grid, server_app.Run(recipe, name, folder), roster, history, tracker)
+        return history
+
+    return rounds
+
+
+def network(recipe: Recipe, *, seed: int = 0, lost: Callable[[int, Message], bool] | None = None) -> Loopback:
+    """Scripted agents, all there."""
+    scripted = Scripted(recipe.tasks.skills)
+    loop = Loopback(scripted, seed=seed, lost=lost or (lambda agent, message: False))
+    for agent in range(recipe.agents):
+        loop.join(agent)
+    return loop
+
+
+def within(history: History, seconds: float, agents: int) -> int:
+    """Updates that the first so many agents did in so much virtual time."""
+    return sum(
+        time <= seconds
+        for agent, times in history.own_rounds().items()
+        for time in times.values()
+        if agent < agents
+    )
+
+
+def test_a_slow_agent_holds_nobody_up_and_behind_a_barrier_it_does(play: Play) -> None:
+    horizon = 60.0 * 6
+    slow = recipe_of("async_gossip", *FAST, "agents=8", "rounds=6", "clock.speeds=[1,1,1,1,1,1,1,0.1]")
+    alone = recipe_of("async_gossip", *FAST, "agents=7", "rounds=7", "clock.speeds=[]")
+    with_it = within(play(slow, network(slow)), horizon, agents=7)
+    without = within(play(alone, network(alone), name="alone"), horizon, agents=7)
+    assert without >= 7 * 5, "the horizon lies within the run"
+    assert with_it >= 0.95 * without
+    clock = VirtualClock(lambda agent, round: round_seconds(slow, agent, round))
+    in_step = sum(clock.behind_barrier(8, rounds) <= horizon for rounds in range(1, 8))
+    assert 7 * in_step <= 0.2 * without
+
+
+def test_the_virtual_clock_makes_mail_independent_of_real_order_and_lost_replies(play: Play) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=6", "topology.name=ring", "tasks.evaluate_every=2")
+    calm, other = network(recipe), network(recipe, seed=1)
+    dropped: set[tuple[int, str]] = set()
+
+    def once(agent: int, message: Message) -> bool:
+        """Every agent's first answers of each kind never leave it."""
+        what = (agent, message.metadata.message_type)
+        if message.metadata.message_type == "query.hello" or what in dropped or agent == 3:
+            return False
+        dropped.add(what)
+        return True
+
+    unlucky = network(recipe, seed=2, lost=once)
+    histories = [play(recipe, loop, name=f"run{n}") for n, loop in enumerate((calm, other, unlucky))]
+    assert len(dropped) >= 3
+    given = [loop.handler.given for loop in (calm, other, unlucky)]
+    assert given[0] == given[1] == given[2]
+    assert histories[0].own_rounds() == histories[1].own_rounds() == histories[2].own_rounds()
+    events = list(histories[0].events("train"))
+    assert len(events) == 6 * 4 and len({(e.agent, e.own) for e in events}) == 6 * 4
+    assert [sum(e.round == n for e in events) for n in range(1, 7)] == [4] * 6
+    for number in (0, 2, 4, 6):
+        assert {e.agent for e in histories[0].events("evaluate") if e.round == number} == {0, 1, 2, 3}
+
+
+def test_every_update_reaches_every_neighbour_once_and_in_order(play: Play) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology.name=ring")
+    loop = network(recipe)
+    play(recipe, loop)
+    given = loop.handler.given
+    for agent in range(4):
+        mail = [label for (who, _), labels in sorted(given.items()) if who == agent for label in labels]
+        assert len(mail) == len(set(mail))
+        for neighbour in ((agent - 1) % 4, (agent + 1) % 4):
+            rounds = [int(label.split("/")[1]) for label in mail if label.startswith(f"{neighbour}/")]
+            assert sorted(rounds) == list(range(1, len(rounds) + 1)), "none is skipped; the last may be left"
+
+
+@pytest.mark.parametrize("kind", ["virtual", "wall"])
+def test_an_agent_that_leaves_is_replaced_by_the_others_and_is_welcome_back(play: Play, kind: str) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=40", f"clock.kind={kind}", "clock.speeds=[]")
+    loop = network(recipe)
+    scripted: Scripted = loop.handler
+    seen = threading.Event()
+
+    def handler(agent: int, message: Message) -> Message:
+        if scripted.rounds.get(0, 0) >= 5 and not seen.is_set():
+            seen.set()
+            loop.leave(1)
+            threading.Timer(1.5, loop.join, [1]).start()
+        time.sleep(0.01)
+        return scripted(agent, message)
+
+    loop.handler = handler
+    history = play(recipe, loop)
+    own = history.own_rounds()
+    assert seen.is_set()
+    assert 160 <= sum(map(len, own.values())) <= 161, "the rounds of a leaver are done by others"
+    assert len(own[1]) < min(len(own[agent]) for agent in (0, 2, 3))
+    back = max((len(labels), round) for (agent, round), labels in scripted.given.items() if agent == 1)
+    assert back[0] > 10, "its mail has waited for it"
+    assert max(own[1]) > back[1], "it went on after that"
+    assert sorted(own[1]) == list(range(1, len(own[1]) + 1))
+
+
+def test_who_comes_late_takes_part_under_its_own_key(play: Play) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=30", "clock.kind=wall", "async_gossip.start_with=3")
+    loop = network(recipe)
+    scripted: Scripted = loop.handler
+    loop.leave(3)
+
+    def handler(agent: int, message: Message) -> Message:
+        if agent == 0 and scripted.rounds.get(0, 0) == 5 and 3 not in loop.nodes:
+            loop.join(3)
+        time.sleep(0.01)
+        return scripted(agent, message)
+
+    loop.handler = handler
+    history = play(recipe, loop)
+    own = history.own_rounds()
+    assert set(own) == {0, 1, 2, 3}
+    assert {e.agent for e in history.events("evaluate") if e.round == 30} == {0, 1, 2, 3}
+    assert sum(map(len, own.values())) == 120
+
+
+def test_one_that_always_fails_is_left_behind_and_all_failing_is_an_error(play: Play) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=4")
+    loop = network(recipe)
+    scripted: Scripted = loop.handler
+    scripted.broken = {2}
+    with pytest.raises(SilenceError, match="fails again and again"):
+        scripted.broken = {0, 1, 2, 3}
+        play(recipe, loop, name="all")
+    loop = network(recipe)
+    loop.handler.broken = {2}
+    own = play(recipe, loop, name="one").own_rounds()
+    assert set(own) == {0, 1, 3} and sum(map(len, own.values())) == 16
+
+
+def real_network(recipe: Recipe, folder: Path, seed: int = 0) -> Loopback:
+    """Agents with homes and models."""
+    loop = Loopback(real_agents(folder), seed=seed)
+    for agent in range(recipe.agents):
+        loop.join(agent)
+    return loop
+
+
+def digests(history: History, round: int) -> dict[int, str]:
+    return {e.agent: e.adapter for e in history.events("evaluate") if e.round == round}
+
+
+def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: Path) -> None:
+    small = ("learner.steps=1", "exchange.density=0.2", "tasks.evaluate_every=2")
+    found = []
+    for strategy in ("gossip", "async_gossip"):
+        recipe = recipe_of("smoke", f"strategy={strategy}", *small)
+        history = play(recipe, real_network(recipe, tmp_path / strategy), name=strategy)
+        found.append((digests(history, 2), history.total("bytes/sent")))
+    assert found[0][0] == found[1][0] and len(set(found[0][0].values())) == 3
+    assert found[0][1] == pytest.approx(found[1][1], rel=0.01), (
+        "zstandard of other envelopes: not to the byte"
+    )
+
+
+def test_a_run_stopped_anywhere_goes_on_and_ends_with_the_same_adapters(play: Play, tmp_path: Path) -> None:
+    recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=4", "learner.steps=1", "learner.prompts=2",
+                       "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=2")  # fmt: skip
+    calm = play(recipe, real_network(recipe, tmp_path / "calm"), name="calm")
+    stopped = None
+    for stop in (4, 5, None):
+        loop = real_network(recipe, tmp_path / "stopped", seed=stop or 0)
+        left = stop
+
+        def push(messages: list[Message], push: object = loop.grid.push_messages) -> object:
+            nonlocal left
+            if messages[0].metadata.message_type == "train" and left is not None:
+                left -= 1
+                if left < 0:
+                    raise KeyboardInterrupt
+            return push(messages)  # type: ignore[operator]
+
+        loop.grid.push_messages = push  # type: ignore[method-assign]
+        if stop is None:
+            stopped = play(recipe, loop, name="stopped")
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                play(recipe, loop, name="stopped")
+    assert stopped is not None
+    assert digests(stopped, 4) == digests(calm, 4) and len(set(digests(calm, 4).values())) == 3
+    assert stopped.own_rounds() == calm.own_rounds()
+    assert len(list(stopped.events("train"))) == len(list(calm.events("train"))) == 12
