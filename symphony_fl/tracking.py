@@ -30,7 +30,10 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     they know of this agent's) / distance moved since the start
     similarity                                      cosine between the agent's and its neighbours' movement
     merge_error                                     what averaging LoRA's factors apart loses, relative (`cross_term`)
-    staleness                                       rounds between an update's sealing and its merging
+    staleness                                       rounds between an update's sealing and its merging; out of step: the
+                                                    receiver's rounds while it was made (`exchange/staleness.py`)
+    own_round, clock                                out of step: the agent's own round, also the step of its reports in
+                                                    its run (bytes: the network's); seconds of the run's clock
     refused/<error>                                 envelopes refused for that named reason
     merged, duplicates                              envelopes merged; envelopes had before (rules that forward)
     entries, density, envelope_bytes                entries selected, their share; bytes of the agent's own envelope

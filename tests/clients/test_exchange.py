@@ -105,3 +105,71 @@ def test_with_error_feedback_drift_is_what_the_others_do_not_know() -> None:
     metrics = exchange.seal(state, 1).metrics
     step = np.sort(np.abs(moved(2).adapter - INITIAL))
     assert metrics["drift"] == pytest.approx(np.linalg.norm(step[:3000]) / np.linalg.norm(step), rel=0.02)
+
+
+def out_of_step(rule: str, *overrides: str) -> tuple[Exchange, Exchange, State]:
+    """A sender, a receiver that has done ten rounds since it last heard it, and the receiver's state."""
+    chosen = ["strategy=async_gossip", "agents=2", "rounds=50", "exchange.coding=float32"]
+    recipe = check_recipe(load_recipe("gossip", [*chosen, f"exchange.rule={rule}", *overrides]))
+    sender, receiver = (
+        Exchange(bytes([n + 1]) * 32, n, recipe, "run", bytes(16), LAYOUT, INITIAL, {}) for n in (0, 1)
+    )
+    state = State(adapter=INITIAL.copy(), round=10, roster={"0": sender.did, "1": receiver.did})
+    return sender, receiver, state
+
+
+@pytest.mark.parametrize("rule", ["average", "delta", "choco"])
+def test_a_stale_update_weighs_less_and_the_next_one_counts_again(rule: str) -> None:
+    sender, receiver, state = out_of_step(rule, "async_gossip.staleness_power=0.5")
+    for exchange in (sender, receiver):
+        exchange.start(INITIAL)  # both begin where all begin
+    other = moved(3)
+    first = sender.seal(other, 1)
+    outcome = receiver.merge(state, {"0/1/0": first.outbox["0"]})
+    assert outcome.metrics["staleness"] == 9
+    full = (
+        float(np.linalg.norm(other.adapter - INITIAL)) * {"average": 0.5, "delta": 0.5, "choco": 0.25}[rule]
+    )
+    gone = float(np.linalg.norm(outcome.adapter - INITIAL))
+    assert gone == pytest.approx(full * 10**-0.5, rel=1e-3)
+    assert state.heard == {sender.did: 10}
+    second = sender.seal(moved(4), 2)
+    state.round = 11
+    assert receiver.merge(state, {"0/2/0": second.outbox["0"]}).metrics["staleness"] == 0
+
+
+def test_beyond_the_bound_it_is_refused_counted_and_the_next_one_is_taken() -> None:
+    sender, receiver, state = out_of_step("average", "async_gossip.max_staleness=8")
+    outcome = receiver.merge(state, {"0/1/0": sender.seal(moved(3), 1).outbox["0"]})
+    assert outcome.metrics == {"refused/too_stale": 1, "merged": 0.0}
+    assert np.array_equal(outcome.adapter, state.adapter)
+    state.round = 11
+    taken = receiver.merge(state, {"0/2/0": sender.seal(moved(4), 2).outbox["0"]})
+    assert taken.metrics["merged"] == 1 and taken.metrics["staleness"] == 0
+    again = receiver.merge(state, {"0/1/0": sender.seal(moved(3), 1).outbox["0"]})
+    assert again.metrics["refused/replayed"] == 1, "what was refused as too stale does not come in later"
+
+
+def test_choco_keeps_its_copy_true_where_the_update_itself_moves_nothing() -> None:
+    sender, receiver, state = out_of_step("choco", "async_gossip.max_staleness=8", "exchange.gamma=1.0")
+    for exchange in (sender, receiver):
+        exchange.start(INITIAL)
+    outcome = receiver.merge(state, {"0/1/0": sender.seal(moved(3), 1).outbox["0"]})
+    assert np.array_equal(outcome.adapter, state.adapter)
+    copy = receiver.rule.state["neighbour/0"]
+    assert np.array_equal(copy, sender.rule.state["public"]) and not np.array_equal(copy, INITIAL)
+
+
+def test_a_fast_agent_passes_on_what_a_slow_one_says() -> None:
+    """In step an envelope is one round older with every hop; here a slow origin's rounds say nothing of its age."""
+    chosen = ["strategy=async_gossip", "agents=3", "rounds=500", "exchange.rule=epidemic", "exchange.hops=4",
+              "topology.name=edges", "topology.edges=[[0,1],[1,2]]", "exchange.eta=1.5"]  # fmt: skip
+    recipe = check_recipe(load_recipe("gossip", chosen))
+    slow, middle = (
+        Exchange(bytes([n + 1]) * 32, n, recipe, "run", bytes(16), LAYOUT, INITIAL, {}) for n in (0, 1)
+    )
+    state = State(adapter=INITIAL.copy(), round=300, roster={"0": slow.did, "1": middle.did})
+    for exchange in (slow, middle):
+        exchange.start(INITIAL)
+    middle.merge(state, {"0/1/0": slow.seal(moved(3), 1).outbox["0"]})
+    assert list(state.relay) == ["1>2"]

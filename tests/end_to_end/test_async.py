@@ -1,0 +1,36 @@
+"""Asynchronous gossip through real `flwr run`: agents of different speeds, true books, the same numbers twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Run = Callable[..., dict[str, Any]]
+SPEEDS = ("strategy=async_gossip", "rounds=3", "clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
+
+
+def test_each_agent_at_its_own_pace_and_everything_booked_once(run: Run, tmp_path: Path) -> None:
+    result = run("smoke", *SPEEDS)
+    assert (result["status"], result["rounds"], result["refused"]) == ("completed", 3, {})
+    own = result["own_rounds"]
+    assert sum(own.values()) == 3 * 3 and own["0"] > own["1"] > own["2"] >= 1
+    events = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    trained = [event for event in events if event["kind"] == "train"]
+    assert Counter(event["round"] for event in trained) == {1: 3, 2: 3, 3: 3}
+    assert sorted((e["agent"], e["own"]) for e in trained) == [
+        (agent, round) for agent in range(3) for round in range(1, own[str(agent)] + 1)
+    ]
+    clock = [event["metrics"]["clock"] for event in trained]
+    assert clock == sorted(clock) and clock[-1] == result["clock_seconds"]
+    assert {event["agent"] for event in events if event["kind"] == "evaluate" and event["round"] == 3} == {
+        0,
+        1,
+        2,
+    }
+    assert any(event["metrics"].get("staleness", 0) > 0 for event in events), "nobody was out of step"
+    again = run("smoke", *SPEEDS, folder="again")
+    assert again["adapter_digests"] == result["adapter_digests"]
+    assert again["clock_seconds"] == result["clock_seconds"]

@@ -1,0 +1,49 @@
+"""Deadlines follow what an agent needs, are not moved by one bad night, and double with every failure."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies.deadlines import ENOUGH, REMEMBERED, Deadlines
+
+
+def test_who_has_not_answered_enough_gets_the_most() -> None:
+    deadlines = Deadlines(6.0, 5.0, 600.0)
+    for _ in range(ENOUGH - 1):
+        deadlines.answered(0, "train", 10.0)
+    assert deadlines.of(0, "train", 0) == 600.0
+    deadlines.answered(0, "train", 10.0)
+    assert deadlines.of(0, "train", 0) == pytest.approx(16.0), "10 + 6 times a tenth of 10, the least spread"
+    assert deadlines.of(1, "train", 0) == deadlines.of(0, "evaluate", 0) == 600.0
+
+
+def test_median_and_deviation_by_hand_and_one_night_asleep_changes_nothing() -> None:
+    deadlines = Deadlines(2.0, 1.0, 1e6)
+    for seconds in (10.0, 20.0, 30.0, 40.0, 50.0):
+        deadlines.answered(3, "train", seconds)
+    assert deadlines.of(3, "train", 0) == pytest.approx(30 + 2 * 10)
+    before = deadlines.of(3, "train", 0)
+    deadlines.answered(3, "train", 30_000.0)
+    assert deadlines.of(3, "train", 0) < 2 * before
+
+
+def test_failures_double_it_up_to_the_most_and_an_agent_slow_for_good_is_believed() -> None:
+    deadlines = Deadlines(6.0, 5.0, 600.0)
+    for _ in range(ENOUGH):
+        deadlines.answered(0, "train", 10.0)
+    assert [deadlines.of(0, "train", n) for n in range(4)] == pytest.approx([16, 32, 64, 128])
+    assert deadlines.of(0, "train", 10_000) == 600.0
+    for _ in range(REMEMBERED):
+        deadlines.answered(0, "train", 100.0)
+    assert deadlines.of(0, "train", 0) == pytest.approx(160.0)
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=40), st.integers(0, 50), st.floats(0.1, 100))
+def test_it_stays_within_its_bounds(seconds: list[float], failures: int, k: float) -> None:
+    deadlines = Deadlines(k, 5.0, 600.0)
+    for value in seconds:
+        deadlines.answered(0, "train", value)
+    assert 5.0 <= deadlines.of(0, "train", failures) <= 600.0
+    assert deadlines.of(0, "train", failures) <= deadlines.of(0, "train", failures + 1)
