@@ -24,6 +24,7 @@ from strategies.roster import Member, Roster
 
 REFRESH_SECONDS = 3.0  # between two looks at who is there
 BACKOFF_SECONDS, MOST_BACKOFF = 1.0, 60.0  # before asking again: doubled with every failure
+GREET_AGAIN_SECONDS = 60.0  # a node that could not answer: another process may have held its home
 PATIENCE = 3  # failures in a row after which nobody waits for an agent
 
 
@@ -69,6 +70,7 @@ class _Post:
 
     jobs: dict[str, int] = field(default_factory=dict)
     greetings: dict[str, int] = field(default_factory=dict)
+    refusals: dict[int, float] = field(default_factory=dict)  # node -> when it is greeted again
 
 
 class Courier:
@@ -125,7 +127,7 @@ class Courier:
         now = time.monotonic()
         if now >= self._refresh:
             self._refresh = now + REFRESH_SECONDS
-            self._greet()
+            self._greet(now)
         members = {member.agent: member for member in self._roster.members()}
         present = {member.agent for member in self._roster.present()}
         for agent, job in self.jobs.items():
@@ -133,7 +135,10 @@ class Courier:
                 self._see_to(job, members[agent], agent in present, now)
         return self._collect()
 
-    def _greet(self) -> None:
+    def _greet(self, now: float) -> None:
+        for node in [node for node, when in self._post.refusals.items() if now >= when]:
+            del self._post.refusals[node]
+            self._roster.forget(node)
         waiting = set(self._post.greetings.values())
         for message in self._roster.newcomers(self._grid):
             if message.metadata.dst_node_id not in waiting:
@@ -187,8 +192,10 @@ class Courier:
         return bool(replies)
 
     def _roster_welcomes(self, node: int, reply: Message) -> None:
-        if reply.has_error() and not _said_by_agent(reply):
-            return  # it never heard the greeting; if it is still there it is greeted again
+        if reply.has_error():
+            if not _said_by_agent(reply):
+                return  # it never heard the greeting; if it is still there it is greeted again
+            self._post.refusals[node] = time.monotonic() + GREET_AGAIN_SECONDS
         self._roster.welcome(node, reply)
 
     def _take_in(self, agent: int, reply: Message) -> None:

@@ -12,6 +12,7 @@ from clients.labels import handed_over_by, mail_label, recipients_in
 
 MAX_ENVELOPE = 256 << 20  # bytes; far above any adapter, far below a server's memory
 MAX_WAITING = 4096  # envelopes waiting for one recipient
+MAX_WAITING_BYTES = 1 << 30  # of all of them
 
 
 class Mailbox:
@@ -20,6 +21,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[str, bytes]] = defaultdict(dict)
+        self._sizes: dict[int, int] = defaultdict(int)
 
     def post(self, sender: int, round: int, neighbours: Sequence[int], outbox: Mapping[str, bytes]) -> int:
         """Put a copy of every envelope of `sender` before each neighbour it is meant for.
@@ -28,15 +30,17 @@ class Mailbox:
         is away for long, the oldest goes first.
         """
         turned_away = 0
-        for number, (label, data) in enumerate(outbox.items()):
+        for number, (wanted, data) in enumerate(outbox.items()):
             if len(data) > MAX_ENVELOPE:
                 turned_away += 1
                 continue
-            for recipient in recipients_in(label, neighbours):
+            for recipient in recipients_in(wanted, neighbours):
                 box = self._waiting[recipient]
-                box[mail_label(sender, round, number)] = data
-                while len(box) > MAX_WAITING:
-                    del box[next(iter(box))]
+                label = mail_label(sender, round, number)
+                self._sizes[recipient] += len(data) - len(box.get(label, b""))
+                box[label] = data  # in its old place, if it was there: mail stays in the order of rounds
+                while len(box) > MAX_WAITING or self._sizes[recipient] > MAX_WAITING_BYTES:
+                    self._sizes[recipient] -= len(box.pop(next(iter(box))))
         return turned_away
 
     def mail(self, recipient: int) -> Mapping[str, bytes]:
@@ -50,5 +54,6 @@ class Mailbox:
         for label in labels:
             data = box.pop(label, None)
             if data is not None:
+                self._sizes[recipient] -= len(data)
                 delivered[int(handed_over_by(label))] += len(data)
         return dict(delivered)

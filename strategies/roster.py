@@ -110,6 +110,11 @@ class Roster:
         else:
             self._admit(node, reply.content)
 
+    def forget(self, node: int) -> None:
+        """Greet a node once more, as if it were new."""
+        self._greeted.discard(node)
+        self._faults.pop(node, None)
+
     def present(self) -> list[Member]:
         """The members whose node is connected now, by agent number."""
         return [member for member in self.members() if member.node in self._present]

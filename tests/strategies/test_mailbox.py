@@ -33,6 +33,13 @@ def test_posting_the_same_round_again_does_not_double_it() -> None:
     assert len(box.mail(1)) == 1
 
 
+def test_mail_stays_in_the_order_of_rounds_when_an_old_one_is_posted_again() -> None:
+    box = Mailbox()
+    for number in (1, 2, 1):
+        box.post(0, number, [1], {"0": b"abc"})
+    assert list(box.mail(1)) == ["0/1/0", "0/2/0"]
+
+
 def test_oversized_envelopes_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ENVELOPE", 10)
     box = Mailbox()
@@ -54,3 +61,15 @@ def test_labels_narrow_down_the_recipients_and_never_widen_them() -> None:
     assert list(box.mail(1).values()) == [b"to all"]
     assert list(box.mail(3).values()) == [b"to 3", b"to all"]
     assert box.mail(2) == box.mail(7) == {}
+
+
+def test_nor_can_it_with_few_large_envelopes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 10)
+    box = Mailbox()
+    for number in range(1, 6):
+        box.post(0, number, [1], {"0": b"1234"})
+        box.post(0, number, [1], {"0": b"1234"})
+    assert list(box.mail(1)) == ["0/4/0", "0/5/0"]
+    assert box.confirm(1, ["0/4/0", "0/5/0"]) == {0: 8}
+    box.post(0, 6, [1], {"0": b"1234567890"})
+    assert list(box.mail(1)) == ["0/6/0"], "what was delivered is not counted any more"
