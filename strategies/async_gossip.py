@@ -153,10 +153,11 @@ class AsyncGossip(Gossip):
 
     def _begin_jobs(self, courier: Courier) -> None:
         """A job for everybody who has none, in the order of agents."""
+        left = self._left(courier)
         for member in self.roster.members():
             if member.agent not in self._known:
                 self._join(member)
-            if member.agent not in courier.jobs:
+            if member.agent not in courier.jobs and (left or self._due):
                 self._begin_job(courier, member)
 
     def _join(self, member: Member) -> None:
@@ -178,15 +179,20 @@ class AsyncGossip(Gossip):
 
     def _begin_round(self, courier: Courier, member: Member, at: float | None = None) -> None:
         """The agent's next round, if the run has rounds left."""
-        agent, away = member.agent, courier.away()
-        begun = [job for other, job in courier.jobs.items() if other not in away]
-        if self._done + sum(job.kind == MessageType.TRAIN for job in begun) >= self.total:
+        if not self._left(courier):
             return
+        agent = member.agent
         # A home that is ahead of the books has an answer that was lost: it is asked for it again.
         booked = self.booked.get(agent, 0)
         number = member.round if member.round > booked else booked + 1
         courier.begin(agent, Job(MessageType.TRAIN, number, self.mailbox.mail(agent)))
         self.clock.begin(agent, number, at)
+
+    def _left(self, courier: Courier) -> int:
+        """Rounds that nobody has done or begun; what somebody who is away has begun is for the others to do."""
+        away = courier.away()
+        begun = [job for agent, job in courier.jobs.items() if agent not in away]
+        return max(0, self.total - self._done - sum(job.kind == MessageType.TRAIN for job in begun))
 
     def _take(self, agent: int, answer: Answer) -> None:
         """A job has ended: book it, and put what it brought before the neighbours."""

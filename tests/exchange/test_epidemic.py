@@ -182,3 +182,52 @@ def test_keep_starts_from_what_was_not_sent() -> None:
 def test_epidemic_passes_on_within_its_hops() -> None:
     rule = RULES["epidemic"](3, 0, 4, hops=2)
     assert [rule.passes_on(5, round) for round in (5, 6, 7)] == [True, True, False]
+
+
+def test_an_agent_behind_the_others_counts_more_up_to_its_whole_change_and_all_count_it_alike() -> None:
+    size, agents, eta = 6, 4, 1.5
+    slow, other = (
+        build_rule("epidemic", size, number=me, agents=agents, eta=eta, balance=True) for me in (0, 1)
+    )
+    indices, zeros = np.arange(size), np.zeros(size, F)
+    for rule in (slow, other):
+        rule.start(zeros)
+    change = np.array([1, -2, 3, 0.5, 4, -1], F)
+    slow.start(zeros)
+    first = slow.offer(change)
+    assert np.array_equal(first.values, change), "gain 1: it has heard nobody"
+    slow.record(change, indices, first.values, 1)
+    before = slow.shared().copy()  # type: ignore[attr-defined]
+    for sender, round, gain in ((1, 2, 1.0), (2, 5, 2.0), (3, 40, agents / eta)):
+        slow.merge(zeros, [Received(sender, 0.0, round, indices[:1], np.zeros(1, F))], 1)
+        assert slow.gain() == pytest.approx(gain)  # type: ignore[attr-defined]
+    theta = slow.start(zeros) + change
+    offer = slow.offer(theta)
+    assert np.allclose(offer.values, change * agents / eta) and np.allclose(offer.score, change)
+    half = offer.values.copy()
+    half[3:] = 0  # what coding made of it
+    slow.record(theta, indices, half, 2)
+    assert np.allclose(slow.shared() - before, np.where(np.arange(size) < 3, change, 0), atol=1e-6)  # type: ignore[attr-defined]
+    kept = slow.start(zeros)
+    assert np.allclose(slow.offer(kept).score, np.where(np.arange(size) < 3, 0, change), atol=1e-6), (
+        "error feedback keeps what was not sent, as it was before it was enlarged"
+    )
+    other.merge(zeros, [Received(0, 0.0, 1, indices, first.values), Received(0, 0.0, 2, indices, half)], 1)
+    assert np.array_equal(other.shared(), slow.shared()), "others need not know of it"  # type: ignore[attr-defined]
+
+
+def test_in_step_nobody_counts_more() -> None:
+    size = 40
+    networks = [
+        Network(
+            _epidemic(5, size, balance=balance), build_topology(name, 5), size, selection="topk", density=0.2
+        )
+        for name in ("ring", "full")
+        for balance in (False, True)
+    ]
+    for network in networks:
+        learn = noise(5, size)
+        for round in range(1, 12):
+            network.round(round, learn)
+    for plain, balanced in (networks[:2], networks[2:]):
+        assert [theta.tobytes() for theta in plain.theta] == [theta.tobytes() for theta in balanced.theta]
