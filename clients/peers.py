@@ -103,7 +103,7 @@ class Peers:
         steps = chain[: places[0] + 1]
         state.arrays[KEPT] = np.frombuffer(_kept(state) + b"".join(step.data for step in steps), np.uint8)
         state.roster[str(number)] = did
-        for remembered in (state.last_seen, state.letters):
+        for remembered in (state.last_seen, state.letters, state.heard):
             if known in remembered:
                 remembered[did] = remembered.pop(known)
 

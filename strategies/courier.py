@@ -161,7 +161,7 @@ class Courier:
             self._fail(member.agent, job, "not connected")
 
     def _send(self, job: Job, member: Member, now: float) -> None:
-        config = ConfigRecord({**self._config, ROUND: job.number, "roster": self._roster.dids()})
+        config = ConfigRecord({**self._config, ROUND: job.number, **self._roster.introduction()})
         content = RecordDict({CONFIG: config, MAIL: pack_envelopes(job.mail)})
         seconds = self._deadlines.of(member.agent, job.kind, job.failures)
         message = Message(content, member.node, job.kind, ttl=seconds)
