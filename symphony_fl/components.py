@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from symphony_fl.asynchrony import GOSSIPS, check_asynchronous, is_asynchronous
+from symphony_fl.asynchrony import GOSSIPS, check_asynchronous
 from symphony_fl.exchange.attacks import ATTACKS, attack
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
 from symphony_fl.exchange.density import (
@@ -225,7 +225,6 @@ def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
         keep=options.keep,
         window=options.window,
         hops=options.hops,
-        balance=is_asynchronous(recipe) and recipe.async_gossip.balance,
         step=options.step,
         pull=options.pull,
         robust=options.robust,

@@ -22,10 +22,6 @@ class AsyncGossipOptions:
         low=0,
         high=10,
     )
-    balance: bool = option(
-        True,
-        "agents that do fewer rounds than the mean count more in each, up to their whole change (epidemic)",
-    )
     deadline: float = option(
         6.0,
         "k: an agent is asked again after median + k MAD of the seconds its last answers took",

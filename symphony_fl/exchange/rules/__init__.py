@@ -39,7 +39,6 @@ def build_rule(
     keep: bool = False,
     window: int = 32,
     hops: int = 32,
-    balance: bool = False,
     step: float = 0.7,
     pull: float = 0.9,
     robust: str = "none",
@@ -54,7 +53,7 @@ def build_rule(
         number, agents: the agent's own number and N (epidemic).
         alpha: mixing factor (average, delta). scaling: mixing or sum (delta).
         momentum: of delta's average and of noloco's outer step. gamma: choco's consensus step.
-        combine, eta, keep, window, hops, balance: epidemic's. step, pull: noloco's.
+        combine, eta, keep, window, hops: epidemic's. step, pull: noloco's.
         robust: one of `ROBUST`; clip, trim and agreement are its arguments.
 
     Raises:
@@ -68,7 +67,7 @@ def build_rule(
         if combine not in ("agents", "senders"):
             raise MergeError(f"combine={combine!r}: must be agents or senders")
         pool = build_pool(combine if robust == "none" else robust, size, agents, trim, clip, agreement)
-        return Epidemic(size, number, pool, eta, keep, window, hops, agents if balance else 0)
+        return Epidemic(size, number, pool, eta, keep, window, hops)
     rule: Rule
     if name == "average":
         rule = Average(size, alpha)

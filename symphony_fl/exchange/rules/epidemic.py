@@ -41,7 +41,6 @@ class Epidemic:
         keep: start rounds from S + residual rather than from S.
         window: rounds for which an update may be late.
         hops: rounds for which an update is passed on; at least the graph's diameter, at most the window.
-        balance: N where agents that do fewer rounds than the mean count more per round (`gain`); 0 where not.
 
     State:
         anchor: float32 [P], theta_0. start: float32 [P], what the round started from. begun: uint8 [1].
@@ -60,7 +59,6 @@ class Epidemic:
         keep: bool = False,
         window: int = 32,
         hops: int = 32,
-        balance: int = 0,
     ) -> None:
         if not 0.0 < eta < float("inf"):
             raise MergeError(f"eta={eta}: must be above 0")
@@ -70,7 +68,6 @@ class Epidemic:
         self.eta = eta
         self.keep = keep
         self.hops = hops
-        self.balance = balance
         self.seen = Seen(window)
         self._pool = pool
         self._feedback = Feedback(size)
@@ -124,27 +121,13 @@ class Epidemic:
     def _change(self, theta: np.ndarray) -> np.ndarray:
         return theta.astype(np.float64) - self._start
 
-    def gain(self) -> float:
-        """By how much this agent's changes are enlarged: the agents' mean number of rounds over its own, as far as it
-        has heard, at least 1 and at most N / eta, where S takes its change whole.
-
-        A slow agent's skill is learnt in as many rounds as it does, and S takes only eta / N of each: where others do
-        ten rounds meanwhile it would be left behind by them. (FedNova, Wang et al. 2020, balances clients that do
-        unequal work likewise.) Agents in step have gain 1.
-        """
-        own = self.seen.newest.get(self.number, 0)
-        if not self.balance or not own:
-            return 1.0
-        mean = sum(self.seen.newest.values()) / self.balance
-        return max(1.0, min(mean / own, self.balance / self.eta))
-
     def offer(self, theta: np.ndarray) -> Offer:
         owed = self._feedback.offer(self._change(theta))
-        return Offer(values=owed * np.float32(self.gain()), score=owed)
+        return Offer(values=owed, score=owed)
 
     def record(self, theta: np.ndarray, indices: np.ndarray, decoded: np.ndarray, round: int) -> np.ndarray:
-        self._feedback.sent(self._change(theta), indices, decoded / np.float32(self.gain()))
-        self._take(self.number, round, indices, to_grid(decoded))
+        units = self._feedback.sent(self._change(theta), indices, decoded)
+        self._take(self.number, round, indices, units)
         self._start = self._beginning()
         return self._start.copy()
 
