@@ -16,7 +16,6 @@ from clients.exchange import Exchange
 from clients.home import Home, State
 from clients.letters import Letters, compared, sort_mail, waiting
 from clients.peers import Peers
-from clients.pins import read_pins
 from clients.secrecy import Secrecy
 from symphony_fl.asynchrony import kept_outboxes
 from symphony_fl.components import agent_skills, held_out_tasks
@@ -78,19 +77,18 @@ class Agent:
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
         self.letters = Letters(self.exchange.key, self.exchange.terms.run, recipe)
-        known = (home.rotations(), recipe.agents, read_pins(home.folder))
+        known = (home.rotations(), recipe.agents, home.pins())
         self.peers = Peers(self.state, number, self.did, *known)
         self.secrecy = Secrecy(self.exchange) if recipe.exchange.encryption == "edge" else None
         self.shared: tuple[Proposal, ...] = ()  # of this round's own tasks, what the neighbours are shown
         self.earned: dict[str, tuple[float, int]] = {}  # by skill: mean reward and attempts of this round
         self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
-        if self.memory is not None:
-            self.memory.rewind(self.state.round)  # a round that was killed before its commit is forgotten
         self.reward = recipe_reward(recipe, number)
         heard = _below("reward/", self.state.arrays)
         if heard:
             self.reward.load_state(heard)
         self.metrics: dict[str, float] = {}
+        self.begin()
         if loaded is None:
             self._commit()
 
@@ -101,6 +99,13 @@ class Agent:
     @property
     def base_digest(self) -> str:
         return self.policy.base.digest.hex()
+
+    def begin(self) -> None:
+        """Before each message: no figures yet, and the memory as of the last whole round (one that was killed before
+        its commit is forgotten)."""
+        self.metrics = {}
+        if self.memory is not None:
+            self.memory.rewind(self.state.round)
 
     def close(self) -> None:
         """Let go of the files of the home."""
@@ -157,12 +162,14 @@ class Agent:
         AgentError
             The round lies behind the agent's last.
         """
-        if round == self.state.round and self.state.report:
-            kept = self.state.report
+        if round in self.state.reports:
+            kept = self.state.reports[round]
             outbox = self.state.outbox.get(round, {})
-            return Report(kept["averaged"], kept["metrics"] | self.metrics, self._digest(), outbox)
+            return Report(kept["averaged"], kept["metrics"] | self.metrics, kept["adapter"], outbox)
         if round <= self.state.round:
-            raise AgentError(f"round {round} was asked for and round {self.state.round} is finished")
+            raise AgentError(
+                f"round {round} was asked for, round {self.state.round} is finished, its report is gone"
+            )
         averaged = self._improve(round)
         with self._timed("seal"):
             sealed = self.exchange.seal(self.state, round, self._tell(round))
@@ -177,7 +184,7 @@ class Agent:
         self.state.outbox[round] = outbox
         self.state.tasks = []
         self.state.relay = {}
-        self.state.report = {"averaged": averaged, "metrics": self.metrics}
+        self.state.reports[round] = {"averaged": averaged, "metrics": self.metrics, "adapter": self._digest()}
         self._commit()
         return Report(averaged, self.metrics, self._digest(), outbox)
 

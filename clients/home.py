@@ -7,6 +7,8 @@
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
       home.lock               held while a process works in the home
 
+On a device, which has a home for every run, key and peers.json lie beside the homes, once for all of them.
+
 All state of an agent is one file, so one rename commits it: write aside, fsync, rename, fsync the folder.
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clients.pins import read_pins
+from clients.pins import Pins, read_pins
 from symphony_fl.asynchrony import SYNCHRONOUS_OUTBOXES
 from symphony_fl.folders import locked, write_atomically
 from symphony_fl.keyfile import KEY_FILE, open_key_file
@@ -52,7 +54,7 @@ class State:
     roster : agent number -> did:key, pinned when first heard
     tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/letters.py`)
     letters : did:key -> newest round a letter was opened of
-    report : the last round's reply, given again if the same round is asked for twice
+    reports : round -> its reply, given (again) when that round is asked for; the last rounds only
     """
 
     adapter: np.ndarray
@@ -62,17 +64,25 @@ class State:
     round: int = 0
     last_seen: dict[str, int] = field(default_factory=dict)
     roster: dict[str, str] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
+    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     letters: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
 
 
 class Home:
-    """One agent's folder. Use `locked()` around every read-change-commit."""
+    """One agent's folder. Use `locked()`, or `acquire()` and `release()`, around every read-change-commit.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : made if it is not there
+    identity : where key and pins lie, if not in the home itself
+    """
+
+    def __init__(self, folder: Path, identity: Path | None = None) -> None:
         self.folder = folder
+        self.identity = identity or folder
+        self._held = ExitStack()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextmanager
@@ -91,6 +101,14 @@ class Home:
         ):
             yield
 
+    def acquire(self) -> None:
+        """Keep other processes out until `release`, or until this process ends. Raises HomeError as `locked` does."""
+        self._held.enter_context(self.locked())
+
+    def release(self) -> None:
+        """Let other processes in."""
+        self._held.close()
+
     def key(self) -> bytes:
         """The 32 raw bytes of the agent's Ed25519 private key, made at the first call.
 
@@ -99,11 +117,15 @@ class Home:
         KeyFileError
             The file holds no key, or others than its owner may read it or replace it.
         """
-        return open_key_file(self.folder / KEY_FILE).private_key
+        return open_key_file(self.identity / KEY_FILE).private_key
 
     def rotations(self) -> bytes:
         """Every change of keys this agent has made, as its neighbours are to read them (`exchange/rotation.py`)."""
-        return open_key_file(self.folder / KEY_FILE).rotations
+        return open_key_file(self.identity / KEY_FILE).rotations
+
+    def pins(self) -> Pins | None:
+        """What the device's owner demands of a run, if anything. Raises PinsError for a file that cannot be read."""
+        return read_pins(self.identity)
 
     def found(self, run: str, recipe_json: str) -> None:
         """Bind the home to a run and its recipe.
@@ -115,7 +137,7 @@ class Home:
         PinsError
             The recipe does not hold what the home's pins demand.
         """
-        pins = read_pins(self.folder)
+        pins = self.pins()
         if pins is not None:
             pins.check(recipe_json)
         path = self.folder / "founding.json"
@@ -168,30 +190,32 @@ class Home:
             for number, labels in meta["outbox"].items()
         }
         relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
-        kept = ("round", "last_seen", "roster", "report", "tasks", "letters", "heard")
-        return State(adapter, arrays, outbox, relay, **{name: meta[name] for name in kept})
+        reports = {int(number): report for number, report in meta["reports"].items()}
+        kept = {name: meta[name] for name in ("round", "last_seen", "roster", "tasks", "letters", "heard")}
+        return State(adapter, arrays, outbox, relay, reports=reports, **kept)
 
     def commit(self, state: State, outboxes: int = SYNCHRONOUS_OUTBOXES) -> None:
-        """Make `state` the home's content, atomically and durably, with the outboxes of its newest rounds."""
-        newest = sorted(state.outbox)[-outboxes:]
-        outbox = {number: state.outbox[number] for number in newest}
+        """Make `state` the home's content, atomically and durably, with outboxes and reports of that many rounds."""
+        for by_round in (state.outbox, state.reports):
+            for number in sorted(by_round)[:-outboxes]:
+                del by_round[number]
         tensors: dict[str, np.ndarray] = {
             "adapter": np.ascontiguousarray(state.adapter, np.float32),
             **state.arrays,
         }
-        for number, envelopes in outbox.items():
+        for number, envelopes in state.outbox.items():
             for label, envelope in envelopes.items():
                 tensors[f"outbox/{number}/{label}"] = np.frombuffer(envelope, np.uint8)
         for label, envelope in state.relay.items():
             tensors[f"relay/{label}"] = np.frombuffer(envelope, np.uint8)
         meta: Mapping[str, Any] = {
             "format": FORMAT,
-            "outbox": {str(number): list(envelopes) for number, envelopes in outbox.items()},
+            "outbox": {str(number): list(envelopes) for number, envelopes in state.outbox.items()},
             "relay": list(state.relay),
             "round": state.round,
             "last_seen": state.last_seen,
             "roster": state.roster,
-            "report": state.report,
+            "reports": {str(number): report for number, report in state.reports.items()},
             "tasks": state.tasks,
             "letters": state.letters,
             "heard": state.heard,

@@ -86,7 +86,10 @@ def test_a_round_asked_for_twice_is_trained_once(tmp_path: Path) -> None:
     second = _open(tmp_path, 0, recipe).train(1)
     assert (second.outbox, second.adapter, second.averaged) == (first.outbox, first.adapter, first.averaged)
     _open(tmp_path, 0, recipe).train(2)
-    with pytest.raises(AgentError, match="round 1 was asked for and round 2 is finished"):
+    late = _open(tmp_path, 0, recipe).train(1)
+    assert (late.outbox, late.adapter, late.averaged) == (first.outbox, first.adapter, first.averaged)
+    _open(tmp_path, 0, recipe).train(3)
+    with pytest.raises(AgentError, match="round 1 was asked for, round 3 is finished, its report is gone"):
         _open(tmp_path, 0, recipe).train(1)
 
 

@@ -27,7 +27,7 @@ def _state(round: int, entries: int = 50) -> State:
         round=round,
         last_seen={"did:key:z1": round},
         roster={"0": "did:key:z1"},
-        report={"averaged": {"reward": 0.5}, "metrics": {}},
+        reports={round: {"averaged": {"reward": 0.5}, "metrics": {}, "adapter": "ab"}},
         tasks=[{"skill": "reverse", "prompt": "<reverse>ab=", "answer": "ba"}],
         letters={"did:key:z2": round},
     )
@@ -49,15 +49,34 @@ def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
         assert np.array_equal(loaded.arrays[name], array)
     assert (loaded.outbox, loaded.round, loaded.last_seen) == (state.outbox, 3, {"did:key:z1": 3})
     assert (loaded.tasks, loaded.letters) == (state.tasks, {"did:key:z2": 3})
-    assert (loaded.relay, loaded.roster, loaded.report) == (state.relay, state.roster, state.report)
+    assert (loaded.relay, loaded.roster, loaded.reports) == (state.relay, state.roster, state.reports)
 
 
-def test_only_the_last_rounds_of_the_outbox_are_kept(tmp_path: Path) -> None:
+def test_only_the_last_rounds_are_kept(tmp_path: Path) -> None:
     state = _state(5)
     state.outbox = {number: {"0": b"x"} for number in range(6)}
+    state.reports = {number: {"adapter": str(number)} for number in range(6)}
     Home(tmp_path).commit(state)
     loaded = Home(tmp_path).load()
-    assert loaded is not None and sorted(loaded.outbox) == [4, 5]
+    assert loaded is not None
+    assert sorted(loaded.outbox) == sorted(loaded.reports) == [4, 5]
+
+
+def test_a_device_keeps_one_key_beside_its_homes(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    key = Home(tmp_path / "a", tmp_path).key()
+    assert Home(tmp_path / "b", tmp_path).key() == key
+    assert not (tmp_path / "a" / "key").exists()
+
+
+def test_a_home_held_is_not_shared_until_released(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.acquire()
+    with pytest.raises(HomeError, match="another process"), Home(tmp_path).locked(timeout=0.05):
+        pass
+    home.release()
+    with Home(tmp_path).locked(timeout=0.05):
+        pass
 
 
 def test_the_key_is_private_and_lasting(tmp_path: Path) -> None:

@@ -1,0 +1,218 @@
+"""The agent process: lives beside a device's SuperNode and owns the model, the homes and the memory.
+
+    python -m clients.agent_process --device FOLDER --number N
+
+    FOLDER/key                the agent's identity, one for all runs
+    FOLDER/homes/<run>/       a home per run it takes part in (`home.py`)
+    FOLDER/agent.sock         where the ClientApp hands messages over (`frames.py`)
+
+One thread, the main one, works: it answers messages one after the other, and between them works ahead where the run
+allows it (`ahead.py`). Other threads only carry frames, so that a question after its health is answered while it
+learns. SIGTERM abandons the round in progress: the home is at its last whole round at every instant. SIGKILL too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from logging import ERROR, INFO, WARNING
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flwr.common import log
+
+from clients.home import Home, HomeError
+from clients.messenger import from_bytes, to_bytes
+from clients.service import Service
+from symphony_fl.edge.frames import ERROR as REFUSED
+from symphony_fl.edge.frames import HEALTH, OK, FrameError, check_peer, check_place, receive_frame, send_frame
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds what a server can fill
+CONNECTIONS = 8  # served at a time
+FRAME_SECONDS = 60.0  # for a whole frame to arrive or leave
+IDLE_SECONDS = 0.5  # how often an idle agent looks whether there is something to work ahead
+
+
+@dataclass
+class Request:
+    """A message on its way to the working thread, and the answer on its way back: (word, body)."""
+
+    kind: str
+    body: bytes
+    answer: queue.Queue[tuple[str, bytes]] = field(default_factory=lambda: queue.Queue(1))
+
+
+class AgentProcess:
+    """Serves one agent on a Unix socket until it is told to stop.
+
+    Parameters
+    ----------
+    device : the device's folder
+    number : the agent's number
+    """
+
+    def __init__(self, device: Path, number: int) -> None:
+        self.device = device
+        self.service = Service(number, self.home_of, lasting=True)
+        self._requests: queue.Queue[Request] = queue.Queue(CONNECTIONS)
+        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._started = time.monotonic()
+        self._busy: tuple[str, float] | None = None
+        self._counts = {"messages": 0, "errors": 0, "rounds_ahead": 0}
+        self._agent: dict[str, Any] = {}
+
+    def home_of(self, run: str) -> Home:
+        """The home of a run, by a name that came from the network.
+
+        Raises
+        ------
+        HomeError
+            The name is none, or the device holds too many homes already.
+        """
+        if not RUN_NAME.fullmatch(run):
+            raise HomeError(f"run = {run!r:.200}: must be 1 to 128 letters, digits, '.', '_' and '-'")
+        homes = self.device / "homes"
+        homes.mkdir(mode=0o700, exist_ok=True)
+        folder = homes / run
+        if not folder.exists() and sum(1 for _ in homes.iterdir()) >= MAX_HOMES:
+            raise HomeError(f"{homes}: holds {MAX_HOMES} runs already; remove those that are over")
+        return Home(folder, self.device)
+
+    def serve(self) -> None:
+        """Answer until SystemExit, which SIGTERM raises."""
+        path = self.device / "agent.sock"
+        check_place(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            _listen(listener, path)
+            threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
+            log(INFO, "agent process: agent %d listens at %s", self.service.number, path)
+            try:
+                while True:
+                    self._work()
+            finally:
+                path.unlink(missing_ok=True)
+                self.service.close()
+
+    def health(self) -> dict[str, Any]:
+        """What a watchdog and `symphony status` want to know."""
+        busy = self._busy
+        return {
+            "pid": os.getpid(),
+            "agent": self.service.number,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "busy": "" if busy is None else busy[0],
+            "busy_seconds": 0.0 if busy is None else round(time.monotonic() - busy[1], 1),
+            **self._counts,
+            **self._agent,
+        }
+
+    def _work(self) -> None:
+        try:
+            request = self._requests.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            self._work_ahead()
+            return
+        self._busy = (request.kind, time.monotonic())
+        try:
+            request.answer.put((OK, to_bytes(self.service.answer(request.kind, from_bytes(request.body)))))
+        except Exception as error:  # every message gets an answer; the next one may well be answerable
+            log(ERROR, "agent process: %s refused", request.kind, exc_info=error)
+            self._counts["errors"] += 1
+            request.answer.put((REFUSED, f"{type(error).__name__}: {error}".encode()[:10_000]))
+        self._counts["messages"] += 1
+        self._describe()
+
+    def _work_ahead(self) -> None:
+        self._busy = ("ahead", time.monotonic())
+        try:
+            self._counts["rounds_ahead"] += self.service.ahead()
+        except Exception as error:  # the server will ask for this round, and be told
+            log(ERROR, "agent process: working ahead failed", exc_info=error)
+            self._counts["errors"] += 1
+        self._describe()
+
+    def _describe(self) -> None:
+        """Facts about the agent as of now, read by other threads."""
+        agent = self.service.agent
+        if agent is not None:
+            self._agent = {
+                "run": self.service.run,
+                "recipe": agent.recipe.name,
+                "did": agent.did,
+                "round": agent.state.round,
+                "rounds": agent.recipe.rounds,
+            }
+        self._busy = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            self._places.acquire()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # the listener is closed: the process ends
+            threading.Thread(target=self._carry, args=(connection,), name="carry", daemon=True).start()
+
+    def _carry(self, connection: socket.socket) -> None:
+        """One frame in, one out."""
+        try:
+            with connection:
+                check_peer(connection)
+                connection.settimeout(FRAME_SECONDS)
+                kind, body = receive_frame(connection)
+                if kind == HEALTH:
+                    send_frame(connection, OK, json.dumps(self.health()).encode())
+                    return
+                request = Request(kind, body)
+                self._requests.put(request)
+                word, answer = request.answer.get()
+                send_frame(connection, word, answer)
+        except (
+            FrameError,
+            OSError,
+        ) as error:  # whoever asked is gone or no friend; an answer waits in the home
+            log(WARNING, "agent process: a connection failed: %s", error)
+        finally:
+            self._places.release()
+
+
+def _listen(listener: socket.socket, path: Path) -> None:
+    """Bind, in place of a socket that a killed predecessor left. Raises HomeError if one is alive there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(OSError):
+        probe.connect(str(path))
+        raise HomeError(f"{path}: another agent process serves this device")
+    path.unlink(missing_ok=True)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(CONNECTIONS)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--device", metavar="FOLDER", type=Path, required=True, help="the device's folder")
+    parser.add_argument("--number", metavar="N", type=int, required=True, help="the agent's number")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop)
+    options.device.mkdir(parents=True, exist_ok=True, mode=0o700)
+    AgentProcess(options.device.resolve(), options.number).serve()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM: unwind from wherever the main thread is; nothing in memory is worth waiting for."""
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The ClientApp's end of the socket: hand a message's content to the agent process and bring its answer back.
+
+An agent process that dies is started again by `symphony up` within seconds. A message it had not answered is handed
+over once more: rounds are asked for by number and mail is merged once, so repeating one does no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from logging import WARNING
+from pathlib import Path
+
+from flwr.app import RecordDict
+from flwr.common import log
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
+
+from symphony_fl.edge.frames import OK, Disconnected, FrameError, connect, receive_frame, send_frame
+
+PATIENCE = 180.0  # seconds an agent process may be away: killed, noticed, started again, libraries loaded
+PAUSE = 0.2  # seconds between attempts
+ATTEMPTS = 5  # a message over which the agent process dies that often is given up
+
+
+class AgentAway(RuntimeError):
+    """No agent process answers at the socket."""
+
+
+class AgentRefused(RuntimeError):
+    """The agent process could not answer the message; says why."""
+
+
+def to_bytes(content: RecordDict) -> bytes:
+    """A message's content as protobuf."""
+    return bytes(recorddict_to_proto(content).SerializeToString(deterministic=True))
+
+
+def from_bytes(data: bytes) -> RecordDict:
+    """The content again.
+
+    Raises
+    ------
+    google.protobuf.message.DecodeError
+        The bytes are no such protobuf.
+    """
+    return recorddict_from_proto(RecordDictProto.FromString(data))
+
+
+def hand_over(path: Path, kind: str, content: RecordDict, patience: float = PATIENCE) -> RecordDict:
+    """The agent process's answer to a message.
+
+    Raises
+    ------
+    AgentAway
+        Nobody listened at `path` for `patience` seconds, or it went away over this message ATTEMPTS times.
+    AgentRefused
+        It answered that it cannot; the message carries its reason.
+    FrameError
+        The socket is not private, or somebody else answers there.
+    """
+    data = to_bytes(content)
+    deadline = time.monotonic() + patience
+    lost = 0
+    while True:
+        try:
+            word, body = _ask(path, kind, data)
+            break
+        except OSError as error:
+            if isinstance(error, FrameError) and not isinstance(error, Disconnected):
+                raise
+            if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                lost += 1
+                log(
+                    WARNING,
+                    "the agent process went away over a %s message (%s); handing it over again",
+                    kind,
+                    error,
+                )
+                deadline = time.monotonic() + patience
+            if lost >= ATTEMPTS or time.monotonic() > deadline:
+                raise AgentAway(f"{path}: no answer from an agent process ({error})") from None
+            time.sleep(PAUSE)
+    if word != OK:
+        raise AgentRefused(body.decode(errors="replace"))
+    return from_bytes(body)
+
+
+def _ask(path: Path, kind: str, data: bytes) -> tuple[str, bytes]:
+    """No limit on how long learning takes: a process that hangs is killed by its watchdog, and the connection ends."""
+    with connect(path, timeout=None) as connection:
+        send_frame(connection, kind, data)
+        return receive_frame(connection)
