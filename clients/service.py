@@ -26,7 +26,6 @@ from clients.messages import (
     CONFIG,
     MAIL,
     OUTBOX,
-    ROTATIONS,
     ROUND,
     MessageError,
     config_value,

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.components import check_recipe
+from symphony_fl.edge.commands import add_commands, network_folder
+from symphony_fl.edge.network import network_superlink
+from symphony_fl.edge.private import EdgeError
 from symphony_fl.folders import default_tracking_uri, locked, symphony_folder, write_json
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except RecipeError as error:
+    except (RecipeError, EdgeError, KeyFileError) as error:
         print(f"symphony: {error}", file=sys.stderr)
         return 2
     except LaunchError as error:
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         raise RecipeError(
             f"--run-dir {folder}: holds a run already; go on with it by: symphony resume {folder}"
         )
-    return _run_one(recipe, folder, options.json)
+    return _run_one(recipe, folder, options)
 
 
 def resume(options: argparse.Namespace) -> int:
@@ -57,7 +60,7 @@ def resume(options: argparse.Namespace) -> int:
     if not (folder / "recipe.json").is_file():
         raise RecipeError(f"{folder}: holds no run (no recipe.json)")
     _check_writable(options.json)
-    return _run_one(check_recipe(load_recipe(str(folder / "recipe.json"))), folder, options.json)
+    return _run_one(check_recipe(load_recipe(str(folder / "recipe.json"))), folder, options)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -152,14 +155,16 @@ def dashboard(options: argparse.Namespace) -> int:
     return subprocess.call([*command, "--host", options.host, "--port", str(options.port)])
 
 
-def _run_one(recipe: Recipe, folder: Path, json_file: str | None) -> int:
+def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
+    """On this machine alone, or on the devices of a network."""
     print(
         f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting Flower ..."
     )
     print(f"folder {folder}", flush=True)
-    with private_superlink() as link:
+    named = options.network
+    with private_superlink() if named is None else network_superlink(network_folder(named)) as link:
         result = run_recipe(link, recipe, folder, _progress)
-    _write_json(json_file, result)
+    _write_json(options.json, result)
     print(summary_table(result))
     return 0
 
@@ -232,6 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("resume", resume)
     sub.add_argument("folder", metavar="DIR", help="the folder of the run")
     sub.add_argument("--json", metavar="FILE", help="write the result as JSON")
+    for sub in commands.choices.values():
+        sub.add_argument("--network", metavar="DIR", help="run on the devices of this `symphony network`")
     sub = command("compare", compare)
     sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="+", help="overrides hold for every recipe")
     sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0])
@@ -259,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("dashboard", dashboard)
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=5000)
+    add_commands(command)
     return parser
 
 

@@ -43,9 +43,11 @@ class LaunchError(RuntimeError):
 
 @dataclass(frozen=True)
 class SuperLink:
-    """A running private SuperLink: the environment `flwr` finds it by."""
+    """A running SuperLink: the environment `flwr` finds it by, and its name in Flower's configuration if it is one
+    that devices have joined; None for a private one, which simulates its agents."""
 
     environment: dict[str, str]
+    connection: str | None = None
 
 
 @contextmanager
@@ -58,14 +60,8 @@ def private_superlink(folder: Path = APP_FOLDER) -> Iterator[SuperLink]:
         api, control = _free_ports(2)
         environment = _environment(home, api, control)
         command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-        command += [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(api),
-            "--control-api-address",
-            f"127.0.0.1:{control}",
-        ]
+        command += ["--host", "127.0.0.1", "--port", str(api)]
+        command += ["--control-api-address", f"127.0.0.1:{control}"]
         log = Path(home) / "superlink.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -162,11 +158,13 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     run_config = {"recipe": str(recipe_file), "overrides": "", "run-dir": str(folder)}
     # TOML's basic strings are JSON's.
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
-    federation = f"num-supernodes={recipe.agents} client-resources-num-cpus=1"
-    if recipe.model.device.startswith("cuda"):
-        federation += " client-resources-num-gpus=0.1"
-    command = ["flwr", "run", str(app), "--format", "json"]
-    done = _flwr(link, [*command, "--run-config", config, "--federation-config", federation])
+    command = ["flwr", "run", str(app), *_named(link), "--format", "json", "--run-config", config]
+    if link.connection is None:
+        federation = f"num-supernodes={recipe.agents} client-resources-num-cpus=1"
+        if recipe.model.device.startswith("cuda"):
+            federation += " client-resources-num-gpus=0.1"
+        command += ["--federation-config", federation]
+    done = _flwr(link, command)
     answer = _json_in(done.stdout)
     if not answer.get("success"):
         raise LaunchError(
@@ -177,7 +175,7 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
 
 def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], None]) -> None:
     """Stream the run's log into a file until the run ends; what is meant for people goes to `progress`."""
-    command = ["flwr", "log", str(run_id)]
+    command = ["flwr", "log", str(run_id), *_named(link)]
     with (
         log.open("a", encoding="utf-8") as file,
         subprocess.Popen(
@@ -201,12 +199,18 @@ def _status(link: SuperLink, run_id: int) -> str:
     """Flower's final word: the exit status of `flwr run --stream` is 0 even for a failed run."""
     deadline = time.monotonic() + STOP_SECONDS
     while True:
-        listed = _json_in(_flwr(link, ["flwr", "list", "--run-id", str(run_id), "--format", "json"]).stdout)
+        listed = _json_in(
+            _flwr(link, ["flwr", "list", *_named(link), "--run-id", str(run_id), "--format", "json"]).stdout
+        )
         runs = listed.get("runs") or [{}]
         status = str(runs[0].get("status", "unknown"))
         if status.startswith("finished") or time.monotonic() > deadline:
             return status
         time.sleep(0.5)
+
+
+def _named(link: SuperLink) -> list[str]:
+    return [] if link.connection is None else [link.connection]
 
 
 def _flwr(link: SuperLink, command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,185 @@
+"""`symphony network`: a SuperLink that devices join, kept running.
+
+    FOLDER/ (0700)   ca.pem                    give this one to the devices
+                     server.pem, server.key    made here, unless --certificate and --key name others
+                     nodes/*.pub               public keys of admitted devices: put a device's node.pub here
+                     flower.db                 the SuperLink's memory: it may be killed, the run goes on
+                     secret, flwr/, logs/      as on a device
+
+Flower's ServerApps run beside the SuperLink, not inside it, started by Flower's own executor; so a SuperLink that
+dies takes no run with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from symphony_fl.edge.device import CHECKOUT, environment
+from symphony_fl.edge.keys import certificates
+from symphony_fl.edge.private import EdgeError, private_file, private_folder
+from symphony_fl.edge.supervisor import Program, Supervisor, Unit
+from symphony_fl.folders import locked
+from symphony_fl.launch import LaunchError, SuperLink
+
+CONNECTION = "symphony"  # the name of the network in Flower's configuration
+ADMIT_SECONDS = 2.0  # between two looks into nodes/
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as its operator describes it.
+
+    Attributes
+    ----------
+    folder : where all of it lies, private
+    host, port : where the SuperLink listens; everything of Flower goes through this one port
+    names : further host names and addresses devices use, for the certificate made here
+    certificate, key, authority : PEM files, all or none
+    """
+
+    folder: Path
+    host: str
+    port: int
+    names: Sequence[str]
+    certificate: Path | None
+    key: Path | None
+    authority: Path | None
+
+
+def network(network: Network, say: Callable[[str], None]) -> None:
+    """Run until stopped.
+
+    Raises
+    ------
+    EdgeError
+        Its folder or keys are not private, or it runs already.
+    """
+    folder = private_folder(network.folder)
+    authority, certificate, key = _certificates(network, folder)
+    private_file(folder / "secret", os.urandom(32))
+    nodes = folder / "nodes"
+    for made in (nodes, folder / "logs", folder / "flwr"):
+        made.mkdir(exist_ok=True, mode=0o700)
+    local = _local(network.host)
+    (folder / "flwr" / "config.toml").write_text(_configuration(f"{local}:{network.port}", authority))
+    say(f"devices join {network.host}:{network.port} with --root-certificates {authority}")
+    say(f"admit a device by putting its node.pub into {nodes}")
+    surroundings = environment(folder, threads=1)
+    with locked(folder / "network.lock", 1.0, EdgeError(f"{folder}: this network runs already")):
+        supervisor = Supervisor(surroundings, CHECKOUT, folder / "logs", say)
+        link = Unit("superlink", lambda: [_superlink(network, folder, authority, certificate, key)])
+        apps = Unit("server", lambda: [_executor(f"{local}:{network.port}", folder, authority)])
+        supervisor.run([link, apps], Admission(nodes, surroundings, say).look)
+    say("stopped")
+
+
+@contextmanager
+def network_superlink(folder: Path) -> Iterator[SuperLink]:
+    """That of the network that runs in `folder` on this machine; it is left running.
+
+    Raises
+    ------
+    LaunchError
+        There is none.
+    """
+    if not (folder / "flwr" / "config.toml").exists():
+        raise LaunchError(f"--network {folder}: no network here; start one by: symphony network {folder}")
+    yield SuperLink(environment(folder, threads=1), CONNECTION)
+
+
+class Admission:
+    """Registers the public keys in a folder with the SuperLink, each until it worked once."""
+
+    def __init__(self, nodes: Path, surroundings: dict[str, str], say: Callable[[str], None]) -> None:
+        self.nodes = nodes
+        self.surroundings = surroundings
+        self.say = say
+        self._done: set[bytes] = set()
+        self._next = 0.0
+        self._asked: tuple[Path, bytes, subprocess.Popen[str]] | None = None
+
+    def look(self) -> None:
+        """One step; never waits. At most one registration is under way."""
+        if self._asked is not None:
+            self._hear()
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + ADMIT_SECONDS
+            for path in sorted(self.nodes.glob("*.pub")):
+                key = path.read_bytes().strip()
+                if key not in self._done:
+                    command = ["flwr", "supernode", "register", str(path), CONNECTION]
+                    process = subprocess.Popen(
+                        command,
+                        env=self.surroundings,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                    )
+                    self._asked = path, key, process
+                    return
+
+    def _hear(self) -> None:
+        assert self._asked is not None
+        path, key, process = self._asked
+        if process.poll() is None:
+            return
+        said = process.communicate()[0]
+        self._asked = None
+        if process.returncode == 0 or "already in use" in said:
+            self._done.add(key)
+            self.say(f"admitted {path.name}")
+        elif "nvalid" in said:
+            self._done.add(key)
+            self.say(f"{path.name} is no public key of a node: {' '.join(said.split())[:300]}")
+
+
+def _superlink(network: Network, folder: Path, authority: Path, certificate: Path, key: Path) -> Program:
+    command = ["flower-superlink", "--host", network.host, "--port", str(network.port)]
+    command += [
+        "--ssl-ca-certfile",
+        str(authority),
+        "--ssl-certfile",
+        str(certificate),
+        "--ssl-keyfile",
+        str(key),
+    ]
+    command += ["--enable-supernode-auth", "--isolation", "process", "--database", str(folder / "flower.db")]
+    command += ["--superexec-auth-secret-file", str(folder / "secret")]
+    return Program("superlink", command)
+
+
+def _executor(address: str, folder: Path, authority: Path) -> Program:
+    command = ["flower-superexec", "--runtime-api-address", address, "--root-certificates", str(authority)]
+    return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")])
+
+
+def _certificates(network: Network, folder: Path) -> tuple[Path, Path, Path]:
+    given = (network.authority, network.certificate, network.key)
+    if not any(given):
+        return certificates(folder, network.names)
+    authority, certificate, key = given
+    if authority is None or certificate is None or key is None:
+        raise EdgeError("--authority, --certificate and --key: give all three or none")
+    private_file(key, None)
+    return authority, certificate, key
+
+
+def _local(host: str) -> str:
+    """How programs on this machine reach a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+
+
+def _configuration(address: str, authority: Path) -> str:
+    """Flower's configuration file. TOML's basic strings are JSON's."""
+    return (
+        f"[superlink]\ndefault = {json.dumps(CONNECTION)}\n\n[superlink.{CONNECTION}]\n"
+        f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority))}\n"
+    )
