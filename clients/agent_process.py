@@ -34,6 +34,8 @@ from flwr.common import log
 from clients.home import Home, HomeError
 from clients.messenger import from_bytes, to_bytes
 from clients.service import Service
+from symphony_fl import __version__
+from symphony_fl.components import agent_skills
 from symphony_fl.edge.frames import ERROR as REFUSED
 from symphony_fl.edge.frames import HEALTH, OK, FrameError, check_peer, check_place, receive_frame, send_frame
 
@@ -110,6 +112,7 @@ class AgentProcess:
         return {
             "pid": os.getpid(),
             "agent": self.service.number,
+            "version": __version__,
             "seconds": round(time.monotonic() - self._started, 1),
             "busy": "" if busy is None else busy[0],
             "busy_seconds": 0.0 if busy is None else round(time.monotonic() - busy[1], 1),
@@ -151,7 +154,7 @@ class AgentProcess:
                 "recipe": agent.recipe.name,
                 "did": agent.did,
                 "round": agent.state.round,
-                "rounds": agent.recipe.rounds,
+                "skills": list(agent_skills(agent.recipe, agent.number)),
             }
         self._busy = None
 

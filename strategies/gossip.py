@@ -56,6 +56,7 @@ class Gossip(Strategy):
         self.finished = finished
         self.mailbox = Mailbox()
         self._delivered: dict[int, list[str]] = {}
+        self._posted: dict[int, int] = dict.fromkeys(range(roster.agents), finished)  # agent -> newest round
         for member in roster.members():  # mail on its way when the last run stopped
             self._post(member.agent, finished, member.outbox.get(finished, {}))
 
@@ -63,8 +64,11 @@ class Gossip(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """A message to every connected agent, with its mail."""
+        number = self.finished + server_round
         self.roster.refresh(grid)
-        return self._messages(MessageType.TRAIN, self.finished + server_round, config)
+        for member in self.roster.members():
+            self._catch_up(member, number)
+        return self._messages(MessageType.TRAIN, number, config)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -74,6 +78,10 @@ class Gossip(Strategy):
         for agent, reply in self._answers(replies):
             if self._account("train", number, agent, reply):
                 self._post(agent, number, self._outbox(number, agent, reply))
+        for (
+            agent
+        ) in self._delivered:  # its reply is lost, though its round may be done: it is asked again who it is
+            self.roster.greet_again(agent)
         if not self.recorder.evaluates(number):
             self.recorder.round_finished(number)
         return None, None
@@ -138,6 +146,14 @@ class Gossip(Strategy):
             self.recorder.refused(number, agent, error)
             return {}
 
+    def _catch_up(self, member: Member, number: int) -> None:
+        """Post what an agent, greeted again, still holds of rounds whose replies were lost with its node."""
+        for round in sorted(member.outbox):
+            if self._posted[member.agent] < round < number:
+                log(INFO, "agent %d is back with its envelopes of round %d", member.agent, round)
+                self._post(member.agent, round, member.outbox[round])
+
     def _post(self, agent: int, number: int, outbox: Mapping[str, bytes]) -> None:
+        self._posted[agent] = max(number, self._posted[agent])
         if self.topology is not None and outbox:
             self.mailbox.post(agent, number, self.topology.neighbours(agent, number), outbox)

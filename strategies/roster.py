@@ -44,6 +44,7 @@ class Member:
     base: str
     outbox: dict[int, dict[str, bytes]]
     rotations: bytes = b""
+    version: str = ""
 
 
 class Roster:
@@ -101,6 +102,12 @@ class Roster:
             Message(RecordDict({CONFIG: self._greeting}), node, HELLO, ttl=GREETING_TIMEOUT) for node in nodes
         ]
 
+    def greet_again(self, agent: int) -> None:
+        """Have a member introduce itself anew, with what it still holds, as soon as its node is there."""
+        member = self._members.get(agent)
+        if member is not None:
+            self._greeted.discard(member.node)
+
     def welcome(self, node: int, reply: Message) -> None:
         """Take a node's answer to its greeting."""
         self._greeted.add(node)
@@ -134,6 +141,13 @@ class Roster:
         """Of everybody to everybody, for a config record: the did:keys, and changes of keys if there are any."""
         rotations = b"".join(member.rotations for member in self.members())
         return {"roster": self.dids()} | ({ROTATIONS: rotations} if rotations else {})
+
+    def summary(self) -> dict[str, dict[str, object]]:
+        """Agent number -> who it is, for people."""
+        return {
+            str(m.agent): {"did": m.did, "node": str(m.node), "base": m.base, "version": m.version}
+            for m in self.members()
+        }
 
     def _admit(self, node: int, content: RecordDict) -> None:
         """Take an introduction; one that cannot be read keeps its node out and stops nothing."""
@@ -205,4 +219,5 @@ def _member(node: int, content: RecordDict) -> Member:
     rotations = unpack_rotations(content)
     if len(rotations) > MAX_ROTATIONS * ROTATION_BYTES or len(rotations) % ROTATION_BYTES:
         raise MessageError(f"{CONFIG}.{ROTATIONS}: {len(rotations)} bytes")
-    return Member(agent, node, did, round, config_value(content, "base", str)[:64], outbox, rotations)
+    base, version = config_value(content, "base", str)[:64], config_value(content, "version", str)[:32]
+    return Member(agent, node, did, round, base, outbox, rotations, version)

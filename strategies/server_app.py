@@ -83,6 +83,7 @@ def _run(grid: Grid, run: Run) -> None:
 def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
     recipe = run.recipe
     roster.gather(grid, recipe.limits.wait_for_nodes, recipe.async_gossip.start_with)
+    write_json(run.folder / "agents.json", roster.summary())
     for member in roster.members():
         tracker.tag_agent(member.agent, {"did": member.did, "base": member.base})
     recorder = Recorder(

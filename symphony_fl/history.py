@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class History:
     def add(self, event: Event) -> None:
         """Remember and append to the file."""
         self._events[event.kind, event.round, event.agent, event.own] = event
-        self._file.write(json.dumps(asdict(event), separators=(",", ":")) + "\n")
+        line = asdict(event) | {"at": round(time.time(), 1)}  # for `symphony status`; no figure depends on it
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -141,7 +143,8 @@ class History:
         text = self.path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         for line in whole.splitlines():
-            values: Mapping[str, Any] = json.loads(line)
+            values: dict[str, Any] = json.loads(line)
+            values.pop("at", None)
             event = Event(**values)
             self._events[event.kind, event.round, event.agent, event.own] = event
         if whole != text:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from symphony_fl.edge.device import Device, Needs
 from symphony_fl.edge.device import up as device_up
 from symphony_fl.edge.network import Network
 from symphony_fl.edge.network import network as run_network
-from symphony_fl.folders import symphony_folder
+from symphony_fl.edge.private import EdgeError
+from symphony_fl.edge.status import device_lines, device_status, newest_run, run_status, run_table
+from symphony_fl.folders import symphony_folder, write_json
 
 Add = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 DEFAULT_PORT = 9092
@@ -37,6 +42,27 @@ def network(options: argparse.Namespace) -> int:
     return 0
 
 
+def status(options: argparse.Namespace) -> int:
+    """How this device is, and how the agents of a run are."""
+    asked = options.device is not None or options.run is not None
+    folder = Path(options.device or symphony_folder() / "device").expanduser()
+    runs = symphony_folder() / "runs"
+    found: dict[str, Any] = {}
+    if options.device is not None or (not asked and folder.exists()):
+        found["device"] = device_status(folder)
+        print(f"device {folder}\n{device_lines(found['device'])}")
+    if options.run is not None or (not asked and runs.exists()):
+        run = newest_run(runs) if options.run in (None, "newest") else Path(options.run).expanduser()
+        agents = run_status(run)
+        found |= {"run": str(run), "agents": [asdict(agent) for agent in agents]}
+        print(f"run {run}\n{run_table(agents, time.time())}")
+    if not found:
+        raise EdgeError(f"{symphony_folder()}: neither a device nor a run is here; see --device and --run")
+    if options.json:
+        write_json(Path(options.json).expanduser(), found)
+    return 0
+
+
 def network_folder(named: str | None) -> Path:
     """The folder of a network, or the usual one."""
     return Path(named).expanduser().resolve() if named else symphony_folder() / "network"
@@ -58,6 +84,10 @@ def add_commands(command: Add) -> None:
         "--accelerator", metavar="NAME", default="none", help="that it must have: cuda, cuda:1, mps"
     )
     sub.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
+    sub = command("status", status)
+    sub.add_argument("--device", metavar="DIR", help="only of the device in this folder")
+    sub.add_argument("--run", metavar="DIR", help="only of the run in this folder, or newest")
+    sub.add_argument("--json", metavar="FILE", help="write it as JSON, too")
     sub = command("network", network)
     sub.add_argument("folder", metavar="DIR", nargs="?", help="its folder (default: ~/.symphony-fl/network)")
     sub.add_argument("--host", default="127.0.0.1", help="to listen on; 0.0.0.0 for all (default: loopback)")

@@ -21,6 +21,7 @@ from clients.messages import CONFIG, METRICS, OUTBOX, unpack_details, unpack_env
 from clients.messenger import AgentAway, AgentRefused, hand_over
 from clients.service import Service
 from symphony_fl.edge.frames import FrameError
+from symphony_fl.folders import write_atomically
 from symphony_fl.recipe import Recipe, load_recipe
 
 Start = Callable[[Path], subprocess.Popen[bytes]]
@@ -82,7 +83,7 @@ def test_a_lasting_agent_answers_as_one_opened_anew_for_every_message(
     # The same key in both places, or signatures would differ.
     here = Service.in_process(0, tmp_path / "here")
     (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "key").write_bytes(Home(tmp_path / "unused", device).key())
+    write_atomically(tmp_path / "here" / "key", Home(tmp_path / "unused", device).key(), mode=0o600)
     ask = {
         "socket": lambda kind, content: hand_over(agent_socket, kind, content),
         "here": lambda kind, content: here.answer(kind, content),
@@ -177,6 +178,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from clients.client_app import app
 from device import greeting
+from symphony_fl.folders import write_atomically
 from symphony_fl.recipe import load_recipe
 
 recipe = load_recipe("smoke", ("agents=2", "rounds=6"))

@@ -12,6 +12,7 @@ from clients import ahead
 from clients.home import Home
 from clients.messages import OUTBOX, unpack_details, unpack_envelopes
 from clients.service import Service
+from symphony_fl.folders import write_atomically
 from symphony_fl.recipe import load_recipe
 
 RECIPE = load_recipe("smoke", ("agents=2", "rounds=5"))
@@ -39,7 +40,7 @@ def test_a_round_worked_ahead_is_answered_from_the_home(
     assert not service.ahead(), "the run has not begun"
     step = Service(0, lambda run: Home(tmp_path / "step"), lasting=True)
     (tmp_path / "step").mkdir()
-    (tmp_path / "step" / "key").write_bytes(home.key())
+    write_atomically(tmp_path / "step" / "key", home.key(), mode=0o600)
     step.answer("hello", greeting(RECIPE))
     for round in range(1, RECIPE.rounds + 1):
         answer = _answer(service.answer("train", order(RECIPE, round, {}, {})))
