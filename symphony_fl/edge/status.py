@@ -70,7 +70,9 @@ def run_status(folder: Path) -> list[AgentStatus]:
             event = json.loads(line)
         except json.JSONDecodeError:
             continue  # the last line, while it is being written
-        events[event["kind"], event["round"], event["agent"], event["own"]] = event  # repeated after a resume
+        events[event["kind"], event["round"], event["agent"], event.get("own", 0)] = (
+            event  # repeated after a resume
+        )
     for event in events.values():
         if event["agent"] not in agents:
             agents[event["agent"]] = AgentStatus(event["agent"])
@@ -142,7 +144,7 @@ def _book(agent: AgentStatus, event: dict[str, Any]) -> None:
         agent.sent += metrics.get("bytes/sent", 0.0)
         agent.received += metrics.get("bytes/received", 0.0)
         return
-    agent.round = max(agent.round, event["own"] or event["round"])
+    agent.round = max(agent.round, event.get("own", 0) or event["round"])
     agent.seen = max(agent.seen, float(event.get("at", 0.0)))
     if event["kind"] == "evaluate":
         agent.skills = {

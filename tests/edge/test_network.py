@@ -1,0 +1,117 @@
+"""Real devices on loopback: TLS, node authentication, and `kill -9` of every part of it during a run.
+
+The same run is computed here, without Flower: what the devices end up with must be that, to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from device import greeting, order
+from edge_processes import Loopback
+
+from clients.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
+from clients.service import Service
+from symphony_fl.recipe import load_recipe
+
+pytestmark = pytest.mark.slow
+ROUNDS = 6
+OVERRIDES = ("agents=2", f"rounds={ROUNDS}", f"tasks.evaluate_every={ROUNDS}")
+
+
+@pytest.fixture(scope="module")
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    network = Loopback(tmp_path_factory.mktemp("edge"))
+    try:
+        network.start_network()
+        for number in (0, 1):
+            network.start_device(number)
+        yield network
+    finally:
+        network.close()
+
+
+def _calm(folder: Path) -> dict[str, str]:
+    """Agent -> digest of its adapter at the end, of two agents that hand each other their mail."""
+    recipe = load_recipe("smoke", OVERRIDES)
+    services = [Service(n, lambda run, n=n: _home(folder / str(n)), lasting=False) for n in (0, 1)]
+    roster = {
+        n: str(service.answer("hello", greeting(recipe)).config_records[CONFIG]["did"])
+        for n, service in enumerate(services)
+    }
+    mail: list[dict[str, bytes]] = [{}, {}]
+    for round in range(1, ROUNDS + 1):
+        replies = [s.answer("train", order(recipe, round, mail[n], roster)) for n, s in enumerate(services)]
+        boxes = [unpack_envelopes(reply, OUTBOX) for reply in replies]
+        mail = [{f"{1 - n}/{round}/0": boxes[1 - n]["0"]} for n in (0, 1)]
+    ends = [s.answer("evaluate", order(recipe, ROUNDS, mail[n], roster)) for n, s in enumerate(services)]
+    return {str(n): unpack_details(end)["adapter"] for n, end in enumerate(ends)}
+
+
+def _home(folder: Path):  # type: ignore[no-untyped-def]
+    from clients.home import Home
+
+    return Home(folder)
+
+
+def _round(run: Path) -> int:
+    """The last round all agents have answered."""
+    history = run / "history.jsonl"
+    if not history.exists():
+        return 0
+    events = [json.loads(line) for line in history.read_text().splitlines()[:-1]]
+    rounds = {
+        n: max((e["round"] for e in events if e["kind"] == "train" and e["agent"] == n), default=0)
+        for n in (0, 1)
+    }
+    return min(rounds.values())
+
+
+def test_agent_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been(
+    loopback: Loopback, tmp_path: Path
+) -> None:
+    run, result = tmp_path / "run", tmp_path / "result.json"
+    done = loopback.symphony(
+        "run", "run", "smoke", *OVERRIDES, "--run-dir", str(run), "--json", str(result),
+        "--network", str(loopback.network),
+    )  # fmt: skip
+    loopback.wait(lambda: _round(run) >= 1, 240)
+    loopback.kill("d0", "clients.agent_process")
+    loopback.wait(lambda: _round(run) >= 3, 240)
+    loopback.kill("network", "flower-superlink")
+    assert done.wait(timeout=300) == 0, loopback.said()
+    found = json.loads(result.read_text())
+    assert found["adapter_digests"] == _calm(tmp_path), "nothing was lost, nothing was counted twice"
+    assert found["refused"] == {} and found["rounds"] == ROUNDS
+    assert "agent ended (signal 9)" in (loopback.folder / "d0.txt").read_text()
+    assert "superlink ended (signal 9)" in (loopback.folder / "network.txt").read_text()
+
+
+def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopback, tmp_path: Path) -> None:
+    run, result = tmp_path / "run", tmp_path / "result.json"
+    rounds = ("agents=2", "rounds=30", "tasks.evaluate_every=30", "learner.steps=0")
+    done = loopback.symphony(
+        "run", "run", "smoke", *rounds, "--run-dir", str(run), "--json", str(result),
+        "--network", str(loopback.network),
+    )  # fmt: skip
+    loopback.wait(lambda: _round(run) >= 1, 240)
+    loopback.kill("d1", "flower-supernode")
+    assert done.wait(timeout=400) == 0, loopback.said()
+    found = json.loads(result.read_text())
+    assert found["rounds"] == 30 and found["refused"] == {}
+    assert "Flower's exit code 305" in (loopback.folder / "d1.txt").read_text()
+    for number in (0, 1):
+        state = _home(loopback.device(number) / "homes" / "run").load()
+        assert state is not None and state.round == 30
+
+
+def test_secrets_are_private_and_the_client_app_loads_no_torch(loopback: Loopback) -> None:
+    for path in [loopback.device(0) / name for name in ("key", "node.key", "secret", "agent.sock")] + [
+        loopback.network / name for name in ("server.key", "secret")
+    ]:
+        assert not stat.S_IMODE(os.stat(path).st_mode) & 0o077, path

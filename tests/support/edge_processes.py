@@ -1,0 +1,86 @@
+"""A network and its devices as their owners start them: `symphony network` and `symphony up` on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from symphony_fl.edge.device import free_port, health
+
+
+class Loopback:
+    """Starts, kills and stops them. `folder` holds everything; what they say goes to `*.txt` in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.network = folder / "net"
+        self.commands: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = os.environ | {"SYMPHONY_HOME": str(folder / "symphony")}
+
+    def symphony(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """One `symphony` command under a name."""
+        with (self.folder / f"{name}.txt").open("ab") as output:
+            self.commands[name] = subprocess.Popen(
+                [sys.executable, "-m", "symphony_fl.cli", *arguments],
+                env=self.environment, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        return self.commands[name]
+
+    def start_network(self) -> None:
+        """`symphony network`, admitting whoever is there."""
+        self.symphony("network", "network", str(self.network), "--port", str(self.port))
+        self.wait(lambda: (self.network / "ca.pem").exists() and (self.network / "nodes").exists(), 60)
+
+    def start_device(self, number: int) -> Path:
+        """`symphony up`, admitted; returns when its agent process answers."""
+        device = self.device(number)
+        self.symphony(
+            f"d{number}", "up", "--superlink", f"127.0.0.1:{self.port}", "--number", str(number),
+            "--root-certificates", str(self.network / "ca.pem"), "--device", str(device),
+            "--memory", "0.1", "--disk", "0.1",
+        )  # fmt: skip
+        self.wait(lambda: (device / "node.pub").exists(), 60)
+        shutil.copy(device / "node.pub", self.network / "nodes" / f"{number}.pub")
+        self.wait(lambda: health(device) is not None, 180)
+        return device
+
+    def device(self, number: int) -> Path:
+        return self.folder / f"dev{number}"
+
+    def kill(self, name: str, part: str) -> None:
+        """SIGKILL to the program below a command whose command line holds `part`."""
+        found = [
+            child
+            for child in psutil.Process(self.commands[name].pid).children()
+            if any(part in word for word in child.cmdline())
+        ]
+        assert len(found) == 1, (name, part, found)
+        os.kill(found[0].pid, signal.SIGKILL)
+
+    def wait(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Until it is so; a command that has ended ends the wait."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            ended = [name for name, process in self.commands.items() if process.poll() not in (None, 0)]
+            assert not ended and time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def said(self) -> str:
+        """What all commands and their programs said last."""
+        logs = [*self.folder.glob("*.txt"), *self.folder.glob("*/logs/*.log")]
+        return "\n".join(f"== {log}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+
+    def close(self) -> None:
+        """Ask all to stop, devices first."""
+        for process in reversed(self.commands.values()):
+            process.terminate()
+            process.wait(timeout=60)
