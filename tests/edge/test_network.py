@@ -15,6 +15,7 @@ import pytest
 from device import greeting, order
 from edge_processes import Loopback
 
+from clients.home import Home
 from clients.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
 from clients.service import Service
 from symphony_fl.recipe import load_recipe
@@ -39,7 +40,7 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 def _calm(folder: Path) -> dict[str, str]:
     """Agent -> digest of its adapter at the end, of two agents that hand each other their mail."""
     recipe = load_recipe("smoke", OVERRIDES)
-    services = [Service(n, lambda run, n=n: _home(folder / str(n)), lasting=False) for n in (0, 1)]
+    services = [Service(n, lambda run, n=n: Home(folder / str(n)), lasting=False) for n in (0, 1)]
     roster = {
         n: str(service.answer("hello", greeting(recipe)).config_records[CONFIG]["did"])
         for n, service in enumerate(services)
@@ -51,12 +52,6 @@ def _calm(folder: Path) -> dict[str, str]:
         mail = [{f"{1 - n}/{round}/0": boxes[1 - n]["0"]} for n in (0, 1)]
     ends = [s.answer("evaluate", order(recipe, ROUNDS, mail[n], roster)) for n, s in enumerate(services)]
     return {str(n): unpack_details(end)["adapter"] for n, end in enumerate(ends)}
-
-
-def _home(folder: Path):  # type: ignore[no-untyped-def]
-    from clients.home import Home
-
-    return Home(folder)
 
 
 def _round(run: Path) -> int:
@@ -106,11 +101,11 @@ def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopb
     assert found["rounds"] == 30 and found["refused"] == {}
     assert "Flower's exit code 305" in (loopback.folder / "d1.txt").read_text()
     for number in (0, 1):
-        state = _home(loopback.device(number) / "homes" / "run").load()
+        state = Home(loopback.device(number) / "homes" / "run").load()
         assert state is not None and state.round == 30
 
 
-def test_secrets_are_private_and_the_client_app_loads_no_torch(loopback: Loopback) -> None:
+def test_what_is_secret_is_private(loopback: Loopback) -> None:
     for path in [loopback.device(0) / name for name in ("key", "node.key", "secret", "agent.sock")] + [
         loopback.network / name for name in ("server.key", "secret")
     ]:
