@@ -26,6 +26,7 @@ from clients.messages import (
     CONFIG,
     MAIL,
     OUTBOX,
+    ROTATIONS,
     ROUND,
     MessageError,
     config_value,
@@ -37,6 +38,7 @@ from clients.messages import (
     unpack_roster,
     unpack_rotations,
 )
+from symphony_fl import __version__
 from symphony_fl.asynchrony import last_round
 from symphony_fl.components import check_recipe
 from symphony_fl.recipe import RecipeError, recipe_from_json
@@ -124,8 +126,12 @@ class Service:
                     "did": agent.did,
                     "base": agent.base_digest,
                     "round": agent.state.round,
+                    "version": __version__,
                 }
             )
+            rotations = agent.home.rotations()
+            if rotations:
+                introduction[ROTATIONS] = rotations
             outbox = {
                 f"{number}/{label}": data
                 for number, envelopes in agent.state.outbox.items()
@@ -140,9 +146,8 @@ class Service:
     def _train(self, content: RecordDict) -> RecordDict:
         with self._opened(content) as agent:
             round = config_value(content, ROUND, int)
-            if (
-                ARRAYS not in content or round not in agent.state.reports
-            ):  # a finished round's adapter is kept
+            # Where the round is finished already, its adapter is not to be replaced by the server's (FedAvg).
+            if ARRAYS not in content or round not in agent.state.reports:
                 _receive(agent, content)
             report = agent.train(round)
             self.fetched = round
