@@ -219,5 +219,8 @@ def _member(node: int, content: RecordDict) -> Member:
     rotations = unpack_rotations(content)
     if len(rotations) > MAX_ROTATIONS * ROTATION_BYTES or len(rotations) % ROTATION_BYTES:
         raise MessageError(f"{CONFIG}.{ROTATIONS}: {len(rotations)} bytes")
-    base, version = config_value(content, "base", str)[:64], config_value(content, "version", str)[:32]
-    return Member(agent, node, did, round, base, outbox, rotations, version)
+    base, version = (
+        config_value(content, "base", str)[:64],
+        str(content.config_records[CONFIG].get("version", "")),
+    )
+    return Member(agent, node, did, round, base, outbox, rotations, version[:32])

@@ -11,7 +11,7 @@ from symphony_fl.exchange.rotation import seal_rotation
 
 
 def _introduction(agent: int, did: str, rotations: bytes = b"") -> RecordDict:
-    config = ConfigRecord({"agent": agent, "did": did, "round": 0, "base": "ab", "version": "1"})
+    config = ConfigRecord({"agent": agent, "did": did, "round": 0, "base": "ab"})
     if rotations:
         config[ROTATIONS] = rotations
     return RecordDict({CONFIG: config, OUTBOX: pack_envelopes({})})

@@ -1,0 +1,87 @@
+"""A reply that was lost with its node: the agent is greeted again, and its neighbours get what they missed, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from clients.messages import CONFIG, MAIL, OUTBOX, pack_envelopes, pack_report, unpack_envelopes
+from strategies.gossip import Gossip
+from strategies.recorder import Recorder
+from strategies.roster import HELLO, Roster
+from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.exchange.topology import build_topology
+from symphony_fl.history import History
+from symphony_fl.recipe import load_recipe
+from symphony_fl.tracking import Tracker
+
+NODES = {11: 0, 12: 1}  # node id -> agent
+
+
+class Agents:
+    """Two agents whose envelopes say whose and of which round they are; the grid they are reached by."""
+
+    def __init__(self) -> None:
+        self.dids = [did_from_public_key(public_key_of(generate_private_key())) for _ in NODES]
+        self.outbox: dict[int, dict[str, bytes]] = {0: {}, 1: {}}
+        self.greeted: list[int] = []
+
+    def get_node_ids(self) -> list[int]:
+        return list(NODES)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
+        return [self._introduce(message) for message in messages]
+
+    def _introduce(self, message: Message) -> Message:
+        assert message.metadata.message_type == HELLO
+        agent = NODES[message.metadata.dst_node_id]
+        self.greeted.append(agent)
+        who: dict[str, Any] = {"agent": agent, "did": self.dids[agent], "round": 0, "base": "ab"}
+        return Message(
+            RecordDict({CONFIG: ConfigRecord(who), OUTBOX: pack_envelopes(self.outbox[agent])}),
+            reply_to=message,
+        )
+
+    def train(self, message: Message, number: int) -> Message:
+        """The round is done and kept, whatever becomes of the reply."""
+        agent = NODES[message.metadata.dst_node_id]
+        envelope = f"{agent} in {number}".encode()
+        self.outbox[agent][f"{number}/0"] = envelope
+        content = RecordDict(pack_report({}, {"metrics": {}}))
+        content[OUTBOX] = pack_envelopes({"0": envelope})
+        return Message(content, reply_to=message)
+
+
+def test_envelopes_of_a_lost_reply_are_delivered_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    recipe = load_recipe("smoke", ("agents=2", "tracking.uri=sqlite:///" + str(tmp_path / "mlflow.db")))
+    tracker = Tracker(recipe.tracking.uri, recipe, "a-run", tmp_path)
+    recorder = Recorder(
+        History(tmp_path / "history.jsonl"), tracker, agents=2, rounds=9, evaluate_every=9, skills=[]
+    )
+    agents = Agents()
+    roster = Roster(2, ConfigRecord())
+    roster.gather(agents, timeout=1.0)  # type: ignore[arg-type]
+    gossip = Gossip(build_topology("full", 2), roster, recorder, finished=0)
+    mail: dict[int, list[dict[str, bytes]]] = {0: [], 1: []}
+    for number in (1, 2, 3):
+        messages = list(gossip.configure_train(number, ArrayRecord(), ConfigRecord(), agents))  # type: ignore[arg-type]
+        replies = []
+        for message in messages:
+            agent = NODES[message.metadata.dst_node_id]
+            mail[agent].append(unpack_envelopes(message.content, MAIL))
+            reply = agents.train(message, number)
+            lost = agent == 1 and number == 1  # the node died: Flower answers for it
+            replies.append(Message(Error(5, "gone"), reply_to=message) if lost else reply)
+        gossip.aggregate_train(number, replies)
+    assert agents.greeted == [0, 1, 1]
+    assert mail[0] == [{}, {"1/1/0": b"1 in 1"}, {"1/2/0": b"1 in 2"}]
+    assert mail[1] == [{}, {"0/1/0": b"0 in 1"}, {"0/2/0": b"0 in 2"}], "what it had in round 1 was nothing"
+    tracker.finish("FINISHED")
