@@ -2,7 +2,7 @@
 
     python -m clients.agent_process --device FOLDER --number N
 
-    FOLDER/key                the agent's identity, one for all runs
+    FOLDER/key, peers.json    the agent's identity and what it demands of runs, once for all of them
     FOLDER/homes/<run>/       a home per run it takes part in (`home.py`)
     FOLDER/agent.sock         where the ClientApp hands messages over (`frames.py`)
 
@@ -22,7 +22,6 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -38,11 +37,13 @@ from symphony_fl import __version__
 from symphony_fl.components import agent_skills
 from symphony_fl.edge.frames import ERROR as REFUSED
 from symphony_fl.edge.frames import HEALTH, OK, FrameError, check_peer, check_place, receive_frame, send_frame
+from symphony_fl.folders import locked
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds what a server can fill
 CONNECTIONS = 8  # served at a time
 FRAME_SECONDS = 60.0  # for a whole frame to arrive or leave
+LOCK_SECONDS = 10.0  # a predecessor may still be on its way out
 IDLE_SECONDS = 0.5  # how often an idle agent looks whether there is something to work ahead
 
 
@@ -95,7 +96,13 @@ class AgentProcess:
         """Answer until SystemExit, which SIGTERM raises."""
         path = self.device / "agent.sock"
         check_place(path)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        taken = HomeError(
+            f"{self.device}: another agent process serves this device, or its key is being changed"
+        )
+        with (
+            locked(self.device / "home.lock", LOCK_SECONDS, taken),
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+        ):
             _listen(listener, path)
             threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
             log(INFO, "agent process: agent %d listens at %s", self.service.number, path)
@@ -134,6 +141,7 @@ class AgentProcess:
             self._counts["errors"] += 1
             request.answer.put((REFUSED, f"{type(error).__name__}: {error}".encode()[:10_000]))
         self._counts["messages"] += 1
+        log(INFO, "agent process: %s answered in %.2f s", request.kind, time.monotonic() - self._busy[1])
         self._describe()
 
     def _work_ahead(self) -> None:
@@ -191,10 +199,7 @@ class AgentProcess:
 
 
 def _listen(listener: socket.socket, path: Path) -> None:
-    """Bind, in place of a socket that a killed predecessor left. Raises HomeError if one is alive there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(OSError):
-        probe.connect(str(path))
-        raise HomeError(f"{path}: another agent process serves this device")
+    """Bind, in place of a socket that a killed predecessor left."""
     path.unlink(missing_ok=True)
     listener.bind(str(path))
     path.chmod(0o600)

@@ -25,7 +25,8 @@ def up(options: argparse.Namespace) -> int:
     """Take part with this device: agent and SuperNode, kept running until stopped."""
     folder = Path(options.device) if options.device else symphony_folder() / "device"
     root = Path(options.root_certificates).expanduser().resolve() if options.root_certificates else None
-    device = Device(folder, options.number, options.superlink, root, options.insecure, options.threads)
+    join = (folder, options.number, options.superlink, root, options.insecure)
+    device = Device(*join, options.threads, options.longest)
     device_up(device, Needs(options.memory, options.disk, options.accelerator), _say)
     return 0
 
@@ -82,6 +83,13 @@ def add_commands(command: Add) -> None:
     sub.add_argument("--disk", metavar="GB", type=float, default=1.0, help="free disk it must have")
     sub.add_argument(
         "--accelerator", metavar="NAME", default="none", help="that it must have: cuda, cuda:1, mps"
+    )
+    sub.add_argument(
+        "--longest",
+        metavar="S",
+        type=float,
+        default=7200.0,
+        help="an agent busy longer than that is restarted",
     )
     sub.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
     sub = command("status", status)

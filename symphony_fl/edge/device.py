@@ -51,6 +51,7 @@ class Device:
     root_certificates : of the SuperLink; None for those of the system
     insecure : no TLS, hence no node authentication
     threads : of torch
+    longest : seconds an agent may be busy with one message before it is taken for hanging
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Device:
     root_certificates: Path | None
     insecure: bool
     threads: int = 1
+    longest: float = 7200.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,13 @@ def free_port() -> int:
 def _agent(device: Device, folder: Path) -> Program:
     command = [sys.executable, "-m", "clients.agent_process"]
     command += ["--device", str(folder), "--number", str(device.number)]
-    return Program("agent", command, _last_line, healthy=lambda: health(folder) is not None)
+    return Program("agent", command, _last_line, healthy=lambda: _well(health(folder), device.longest))
+
+
+def _well(word: dict[str, object] | None, longest: float) -> bool:
+    """Whether an agent process answers, and is not stuck over one message."""
+    busy = None if word is None else word.get("busy_seconds")
+    return isinstance(busy, int | float) and busy < longest
 
 
 def _node(device: Device, folder: Path, warm: bool) -> Sequence[Program]:

@@ -20,6 +20,7 @@ from clients.home import Home
 from clients.messages import CONFIG, METRICS, OUTBOX, unpack_details, unpack_envelopes
 from clients.messenger import AgentAway, AgentRefused, hand_over
 from clients.service import Service
+from symphony_fl.cli import main
 from symphony_fl.edge.frames import FrameError
 from symphony_fl.folders import write_atomically
 from symphony_fl.recipe import Recipe, load_recipe
@@ -161,6 +162,11 @@ def test_what_cannot_be_answered_is_refused_and_the_next_message_answered(
         hand_over(path, "train", broken)
     assert hand_over(path, "hello", greeting(recipe, "another")).config_records[CONFIG]["round"] == 0
     assert {"one", "another"} <= {home.name for home in (device / "homes").iterdir()}
+
+
+def test_a_device_has_one_agent_process(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", str(device)]) == 2
+    assert "another process works in this home" in capsys.readouterr().err
 
 
 def test_a_folder_open_to_others_is_refused(recipe: Recipe, device: Path) -> None:
