@@ -21,10 +21,11 @@ if os.path.basename(sys.argv[0]) == "flwr-simulation":
 from flwr.app import Context, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 
+from clients.many import each_agent  # noqa: E402
 from clients.messenger import hand_over  # noqa: E402
 from symphony_fl.folders import home_folder, run_folder  # noqa: E402
 
-app = ClientApp()
+app = ClientApp(mods=[each_agent])
 
 
 @app.query("hello")

@@ -40,6 +40,8 @@ class Gossip(Strategy):
     roster : the agents and the nodes they are reached by, gathered
     recorder : where reports and byte counts go; knows which rounds are evaluated
     finished : rounds all agents have already finished, as after a resume; round numbers go on from there
+    everybody : agents hear of all others, as where updates are passed on; else of their neighbours only, since what
+        all would be told of all grows with the square of their number
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Gossip(Strategy):
         recorder: Recorder,
         *,
         finished: int,
+        everybody: bool = True,
     ) -> None:
         self.topology = topology
         self.roster = roster
         self.recorder = recorder
         self.finished = finished
+        self.everybody = everybody
         self.mailbox = Mailbox()
         self._delivered: dict[int, list[str]] = {}
         self._posted: dict[int, int] = dict.fromkeys(range(roster.agents), finished)  # agent -> newest round
@@ -112,9 +116,23 @@ class Gossip(Strategy):
         log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
 
     def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
-        config = ConfigRecord({**config, ROUND: number, **self.roster.introduction()})
-        messages = [self._message(kind, member, config) for member in self.roster.present()]
-        return messages
+        everybody = self.roster.introduction() if self.everybody or self.topology is None else None
+        return [
+            self._message(
+                kind,
+                member,
+                ConfigRecord(
+                    {**config, ROUND: number, **(everybody or self._neighbours(member.agent, number))}
+                ),
+            )
+            for member in self.roster.present()
+        ]
+
+    def _neighbours(self, agent: int, number: int) -> dict[str, str | bytes]:
+        """Who an agent may hear from and writes to about this round."""
+        assert self.topology is not None
+        rounds = (number - 1, number, number + 1)
+        return self.roster.introduction({n for r in rounds for n in self.topology.neighbours(agent, r)})
 
     def _message(self, kind: str, member: Member, config: ConfigRecord) -> Message:
         mail = self.mailbox.mail(member.agent)

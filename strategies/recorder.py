@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -130,6 +132,8 @@ class Recorder:
             self.history.add(Event("bytes", round, agent, dict(counts)))
             self._tracker.agent(agent, round, counts)
         self._bytes.clear()
+        elapsed = time.monotonic() - self._started
+        self.history.add(Event("server", round, 0, {"seconds": elapsed, "peak_bytes": float(_peak_bytes())}))
 
     def log_figures(self, round: int) -> None:
         """The network's figures of a round whose bytes are booked, into MLflow and before people's eyes."""
@@ -179,6 +183,12 @@ class Recorder:
         parts.append(f"sent {figures['bytes/sent'] / 1000:.1f} kB per agent")
         parts.append(f"{time.monotonic() - self._started:.0f} s")
         return "symphony: " + ", ".join(parts)
+
+
+def _peak_bytes() -> int:
+    """The largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _checked(metrics: object) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from logging import INFO, WARNING
 
@@ -54,6 +55,7 @@ class Roster:
         self.agents = agents
         self._greeting = greeting
         self._members: dict[int, Member] = {}
+        self._agents: dict[int, int] = {}  # node -> the agent that came with it, perhaps gone since
         self._greeted: set[int] = set()
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
@@ -131,16 +133,16 @@ class Roster:
 
     def agent_of(self, node: int) -> int | None:
         """The agent behind a node id, or None for a node that does not take part."""
-        return next((m.agent for m in self._members.values() if m.node == node), None)
+        agent = self._agents.get(node)
+        return agent if agent is not None and self._members[agent].node == node else None
 
-    def dids(self) -> str:
-        """Agent number -> did:key, as JSON for a config record."""
-        return json.dumps({str(member.agent): member.did for member in self.members()})
-
-    def introduction(self) -> dict[str, str | bytes]:
-        """Of everybody to everybody, for a config record: the did:keys, and changes of keys if there are any."""
-        rotations = b"".join(member.rotations for member in self.members())
-        return {"roster": self.dids()} | ({ROTATIONS: rotations} if rotations else {})
+    def introduction(self, agents: Collection[int] | None = None) -> dict[str, str | bytes]:
+        """Of these agents, or all, for a config record: the did:keys, and changes of keys if there are any."""
+        numbers = sorted(self._members if agents is None else self._members.keys() & set(agents))
+        members = [self._members[number] for number in numbers]
+        dids = json.dumps({str(member.agent): member.did for member in members})
+        rotations = b"".join(member.rotations for member in members)
+        return {"roster": dids} | ({ROTATIONS: rotations} if rotations else {})
 
     def summary(self) -> dict[str, dict[str, object]]:
         """Agent number -> who it is, for people."""
@@ -177,6 +179,7 @@ class Roster:
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             return
         self._members[member.agent] = member
+        self._agents[node] = member.agent
 
     def _complaint(self, timeout: float) -> str:
         missing = [str(agent) for agent in range(self.agents) if agent not in self._members]

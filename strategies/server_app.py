@@ -24,11 +24,12 @@ from strategies.deadlines import Deadlines
 from strategies.fedavg import RecordedFedAvg
 from strategies.gossip import Gossip
 from strategies.isolated import isolated
+from strategies.many import ManyPerNode
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.asynchrony import is_asynchronous, round_seconds
 from symphony_fl.capabilities import by_did, capability_vectors
-from symphony_fl.components import check_recipe, recipe_topology
+from symphony_fl.components import check_recipe, recipe_rule, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
 from symphony_fl.history import History
 from symphony_fl.launch import die_with_launcher
@@ -60,6 +61,8 @@ def main(grid: Grid, context: Context) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     die_with_launcher()
     run = Run(recipe, folder.name, folder)
+    if recipe.agents_per_node > 1:
+        grid = ManyPerNode(grid, recipe.agents_per_node)
     with _claimed(run):
         _run(grid, run)
 
@@ -118,7 +121,8 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
 
 
 def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    return Gossip(recipe_topology(recipe), roster, recorder, finished=finished)
+    forwards = recipe_rule(recipe, size=1, agent=0).forwards
+    return Gossip(recipe_topology(recipe), roster, recorder, finished=finished, everybody=forwards)
 
 
 def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:

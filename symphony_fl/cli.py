@@ -121,6 +121,10 @@ def _measure(part: str) -> Any:
         from symphony_fl.benchmarks import learn
 
         return learn.run()
+    if part == "relay":
+        from symphony_fl.benchmarks import relay
+
+        return relay.run()
     from symphony_fl.benchmarks import exchange
 
     return exchange.run()
@@ -255,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", metavar="FILE", help="results, kept from run to run (default: frontier.json at home)"
     )
     sub = command("bench", bench)
-    sub.add_argument("part", choices=("exchange", "learn"))
+    sub.add_argument("part", choices=("exchange", "learn", "relay"))
     sub.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     sub = command("key", key)
     sub.add_argument("home", metavar="DIR", help="the agent's home")

@@ -7,6 +7,7 @@ the server checks a recipe without loading torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -150,14 +151,21 @@ def install_sources(recipe: Recipe) -> None:
 def recipe_topology(recipe: Recipe) -> Topology:
     """The graph of the run."""
     options = recipe.topology
-    return build_topology(
-        options.name,
-        recipe.agents,
-        seed=recipe.seed,
-        degree=options.degree,
-        probability=options.probability,
-        edges=options.edges or None,
-    )
+    edges = tuple(map(tuple, options.edges)) or None
+    return _topology(options.name, recipe.agents, recipe.seed, options.degree, options.probability, edges)
+
+
+@lru_cache(maxsize=8)
+def _topology(
+    name: str,
+    agents: int,
+    seed: int,
+    degree: int,
+    probability: float,
+    edges: tuple[tuple[int, ...], ...] | None,
+) -> Topology:
+    """One graph per process: each of N agents would build the whole of it again with every message."""
+    return build_topology(name, agents, seed=seed, degree=degree, probability=probability, edges=edges)
 
 
 def agent_skills(recipe: Recipe, agent: int) -> list[str]:

@@ -20,7 +20,8 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Event:
-    """One agent's figures of one round. `kind` is train, evaluate or bytes.
+    """One agent's figures of one round. `kind` is train, evaluate or bytes; server: seconds since the server's start
+    and its peak_bytes of memory at the end of a round, under agent 0.
 
     `adapter` is the digest of the adapter the figures belong to; `solved` is a 1 or a 0 for every held-out task.
     Where agents are not in step `round` is the network's, the mean over the agents, and `own` the agent's own.

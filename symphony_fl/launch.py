@@ -160,7 +160,9 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
     command = ["flwr", "run", str(app), *_named(link), "--format", "json", "--run-config", config]
     if link.connection is None:
-        federation = f"num-supernodes={recipe.agents} client-resources-num-cpus=1"
+        federation = (
+            f"num-supernodes={-(-recipe.agents // recipe.agents_per_node)} client-resources-num-cpus=1"
+        )
         if recipe.model.device.startswith("cuda"):
             federation += " client-resources-num-gpus=0.1"
         command += ["--federation-config", federation]

@@ -219,6 +219,7 @@ class AdversaryOptions:
 class TrackingOptions:
     uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
     experiment: str = option(EXPERIMENT, "MLflow experiment")
+    agents: bool = option(True, "a child run per agent; false: figures of the network only")
 
 
 @dataclass
@@ -239,6 +240,9 @@ class Recipe:
         choices=("gossip", "async_gossip", "fedavg", "isolated"),
     )
     agents: int = option(4, "number of agents, N", low=2, high=100000)
+    agents_per_node: int = option(
+        1, "agents behind one SuperNode; many more than 100 agents on one machine want it", low=1, high=4096
+    )
     rounds: int = option(30, "number of rounds; async_gossip: mean over the agents", low=1)
     seed: int = option(0, "seed of the run", low=0, high=2**31 - 1)
     model: ModelOptions = field(default_factory=ModelOptions)

@@ -83,7 +83,8 @@ class Tracker:
 
     def agent(self, agent: int, round: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one agent at a round, to its child run."""
-        self._log(self._ids.children[str(agent)], round, metrics)
+        if str(agent) in self._ids.children:
+            self._log(self._ids.children[str(agent)], round, metrics)
 
     def run(self, round: int, metrics: Mapping[str, float]) -> None:
         """Metrics of the network as a whole at a round, to the parent run."""
@@ -91,7 +92,7 @@ class Tracker:
 
     def tag_agent(self, agent: int, tags: Mapping[str, str]) -> None:
         """Who the agent is: did:key, skills."""
-        for key, value in tags.items():
+        for key, value in tags.items() if str(agent) in self._ids.children else ():
             self._client.set_tag(self._ids.children[str(agent)], key, value)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
@@ -135,9 +136,8 @@ class Tracker:
         parent = self._client.create_run(experiment, tags=tags).info.run_id
         params = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat_items(asdict(recipe)).items()]
         self._client.log_batch(parent, params=params)
-        children = {
-            str(agent): self._create_child(experiment, parent, agent) for agent in range(recipe.agents)
-        }
+        agents = range(recipe.agents if recipe.tracking.agents else 0)
+        children = {str(agent): self._create_child(experiment, parent, agent) for agent in agents}
         ids = TrackingIds(experiment, parent, children)
         self._file.write_text(json.dumps(asdict(ids)))
         return ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from flwr.app import ConfigRecord, RecordDict
 
 from clients.messages import CONFIG, OUTBOX, ROTATIONS, pack_envelopes
@@ -46,4 +48,4 @@ def test_a_key_that_the_known_one_signed_over_to_is_admitted_and_passed_on() -> 
     assert [(member.node, member.did) for member in roster.members()] == [(11, old)]
     roster._admit(16, _introduction(0, new, statement))
     assert [(member.node, member.did) for member in roster.members()] == [(16, new)]
-    assert roster.introduction() == {"roster": roster.dids(), ROTATIONS: statement}
+    assert roster.introduction() == {"roster": json.dumps({"0": new}), ROTATIONS: statement}

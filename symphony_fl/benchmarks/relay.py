@@ -1,0 +1,84 @@
+"""What carrying mail costs: gossip of agents that learn nothing, through real `flwr run`, against their number.
+
+One row per number of agents, on one machine, with a hundredth of the values of the adapter per round to
+each of two neighbours:
+
+    agents, agents_per_node     N; how many of them share a simulated SuperNode
+    rounds                      timed rounds, after one that is not
+    rounds_per_second           whole rounds: every agent opens its home, merges, seals, commits; every reply is booked
+    seconds_per_agent_round     1 / (rounds_per_second * N)
+    bytes_sent_per_agent        in all rounds
+    server_peak_bytes           largest resident size of the server's process, Flower's own state in it
+
+Durable commits are in it: each agent writes its home through to the disk once or twice a round.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from symphony_fl.components import check_recipe
+from symphony_fl.history import History
+from symphony_fl.launch import private_superlink, run_recipe
+from symphony_fl.recipe import Recipe, load_recipe
+
+SIZES = (10, 100, 1000)
+ROUNDS = 5
+NODES = 10  # simulated SuperNodes, however many agents
+
+
+def run(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> list[dict[str, Any]]:
+    """The rows above."""
+    return [row(agents, -(-agents // NODES), rounds) for agents in sizes]
+
+
+def row(agents: int, agents_per_node: int, rounds: int = ROUNDS) -> dict[str, Any]:
+    """One row.
+
+    Raises:
+        LaunchError: Flower did not finish the run.
+    """
+    recipe = still_recipe(agents, agents_per_node, rounds + 2)
+    with tempfile.TemporaryDirectory(prefix="symphony-relay-") as name, private_superlink() as link:
+        folder = Path(name) / "run"
+        result = run_recipe(link, recipe, folder, _silent)
+        history = History(folder / "history.jsonl")
+        server = {event.round: event.metrics for event in history.events("server")}
+        history.close()
+    # The first round opens what later ones find open, and the last is evaluated: neither is like the others.
+    seconds = server[rounds + 1]["seconds"] - server[1]["seconds"]
+    return {
+        "agents": agents,
+        "agents_per_node": agents_per_node,
+        "rounds": rounds,
+        "rounds_per_second": rounds / seconds,
+        "seconds_per_agent_round": seconds / (rounds * agents),
+        "bytes_sent_per_agent": result["bytes_sent_per_agent"],
+        "server_peak_bytes": int(max(metrics["peak_bytes"] for metrics in server.values())),
+    }
+
+
+def still_recipe(agents: int, agents_per_node: int, rounds: int) -> Recipe:
+    """Gossip as always, but for the learning."""
+    overrides = [
+        f"agents={agents}",
+        f"agents_per_node={agents_per_node}",
+        f"rounds={rounds}",
+        "name=relay",
+        "learner.steps=0",
+        "exchange.selection=cyclic",
+        "exchange.density=0.01",
+        "tasks.skills=[reverse]",
+        "tasks.held_out=1",
+        f"tasks.evaluate_every={rounds}",
+        "tracking.agents=false",
+        "limits.wait_for_nodes=1800",
+    ]
+    return check_recipe(load_recipe("gossip", overrides))
+
+
+def _silent(line: str) -> None:
+    """A benchmark prints its figures only."""
