@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Run = Callable[..., dict[str, Any]]
 SPEEDS = ("strategy=async_gossip", "rounds=3", "clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
 
@@ -31,6 +33,13 @@ def test_each_agent_at_its_own_pace_and_everything_booked_once(run: Run, tmp_pat
         2,
     }
     assert any(event["metrics"].get("staleness", 0) > 0 for event in events), "nobody was out of step"
-    again = run("smoke", *SPEEDS, folder="again")
-    assert again["adapter_digests"] == result["adapter_digests"]
-    assert again["clock_seconds"] == result["clock_seconds"]
+
+
+@pytest.mark.slow
+def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run) -> None:
+    first, second = (run("smoke", *SPEEDS, folder=folder) for folder in ("first", "second"))
+    assert (
+        first["adapter_digests"] == second["adapter_digests"]
+        and len(set(first["adapter_digests"].values())) == 3
+    )
+    assert first["clock_seconds"] == second["clock_seconds"]
