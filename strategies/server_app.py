@@ -248,7 +248,7 @@ def _finish(
         for picture in plot_run(history, run.folder / "plots", tasks.skills, tasks.held_out):
             tracker.artifact(picture, "plots")
         _publish_capabilities(run, roster, history, tracker)
-    for adapter in sorted(run.folder.glob("agents/*/adapter/*")):
+    for adapter in sorted(run.folder.glob("agents/*/adapter/*")) if recipe.tracking.agents else ():
         tracker.artifact(adapter, f"adapters/{adapter.parent.parent.name}")
     tracker.finish("FINISHED" if status == "completed" else "FAILED")
 

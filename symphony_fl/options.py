@@ -219,7 +219,7 @@ class AdversaryOptions:
 class TrackingOptions:
     uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
     experiment: str = option(EXPERIMENT, "MLflow experiment")
-    agents: bool = option(True, "a child run per agent; false: figures of the network only")
+    agents: bool = option(True, "a child run and the adapter of every agent; false: the network only")
 
 
 @dataclass
