@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ TICK = 0.2  # seconds between two looks at the programs
 STOP_SECONDS = 10.0  # after SIGTERM, before SIGKILL
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds before a restart
 GOOD_HEALTH = 60.0  # seconds after which past failures are forgotten
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Flower's logs are coloured
 MAX_LOG = 8 << 20  # bytes; a longer log is set aside when its program starts
 
 
@@ -150,7 +152,8 @@ class Supervisor:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**unit.failures)
         unit.failures += 1
         unit.not_before = now + pause
-        why = program.explain(tail(self.logs / f"{program.name}.log"))
+        killed = process.returncode < 0  # then the log does not know why
+        why = "" if killed else program.explain(tail(self.logs / f"{program.name}.log"))
         self.say(
             f"{program.name} ended ({_status(process)}){'; ' + why if why else ''}; again in {pause:g} s"
         )
@@ -189,7 +192,7 @@ def tail(log: Path, size: int = 4000) -> str:
     """The last `size` bytes of a log."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - size))
-        return file.read().decode(errors="replace")
+        return COLOURS.sub("", file.read().decode(errors="replace"))
 
 
 def _status(process: subprocess.Popen[bytes]) -> str:
