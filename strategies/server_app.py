@@ -32,7 +32,7 @@ from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.components import check_recipe, recipe_rule, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
 from symphony_fl.history import History
-from symphony_fl.launch import die_with_launcher
+from symphony_fl.launcher import die_with_launcher
 from symphony_fl.plots import plot_run
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
 from symphony_fl.tracking import Tracker

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -27,14 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.folders import safe_name, symphony_folder
+from symphony_fl.launcher import LAUNCHER
 from symphony_fl.recipe import Recipe
 
 APP_FOLDER = Path(__file__).resolve().parent.parent
 MARK = "symphony: "  # what our ServerApp says to people
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 10.0
+RETRY_SECONDS = 2.0  # between two attempts at a SuperLink that is away
+NO_LOG = ("╭", "│", "╰")  # the box in which flwr tells an error of its own
 COMPLETED = "finished:completed"
-LAUNCHER = "SYMPHONY_LAUNCHER"  # environment variable: our process id, for the ServerApp
 
 
 class LaunchError(RuntimeError):
@@ -98,31 +99,19 @@ def run_recipe(
     (folder / "result.json").unlink(missing_ok=True)
     run_id = _start(link, recipe, recipe_file, folder, app)
     log = folder / "flower.log"
-    _follow(link, run_id, log, progress)
+    lines = _follow(link, run_id, log, progress, 0)
     status = _status(link, run_id)
+    while link.connection is not None and not status.startswith(
+        "finished"
+    ):  # a network's SuperLink may be away
+        time.sleep(RETRY_SECONDS)
+        lines = _follow(link, run_id, log, progress, lines)
+        status = _status(link, run_id)
     result_file = folder / "result.json"
     if status != COMPLETED or not result_file.exists():
         raise LaunchError(f"run ended as {status}; {_last_error(log)}; log: {log}")
     result: dict[str, Any] = json.loads(result_file.read_text())
     return result
-
-
-def die_with_launcher() -> None:
-    """Called by the ServerApp: end this process soon after the launcher that started it is gone.
-
-    The SuperLink dies with the launcher, but a simulation it started would go on, unseen, in the same homes.
-    Does nothing under plain `flwr run`, which leaves its runs to the SuperLink.
-    """
-    launcher = os.environ.get(LAUNCHER)
-    if launcher is None:
-        return
-
-    def watch() -> None:
-        while _alive(int(launcher)):
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -175,8 +164,12 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     return int(answer["run-id"])
 
 
-def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], None]) -> None:
-    """Stream the run's log into a file until the run ends; what is meant for people goes to `progress`."""
+def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], None], seen: int) -> int:
+    """Stream the run's log into a file until the run ends; what is meant for people goes to `progress`.
+
+    Flower tells a log from its beginning: the first `seen` lines were here before. Returns how many have been now.
+    """
+    count = 0
     command = ["flwr", "log", str(run_id), *_named(link)]
     with (
         log.open("a", encoding="utf-8") as file,
@@ -191,10 +184,18 @@ def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], N
     ):
         assert stream.stdout is not None
         for line in stream.stdout:
+            if (
+                line.startswith(NO_LOG) or "Connection attempt failed" in line
+            ):  # what `flwr log` says about itself
+                continue
+            count += 1
+            if count <= seen:
+                continue
             file.write(line)
             file.flush()
             if MARK in line:
                 progress(line.split(MARK, 1)[1].rstrip())
+    return max(seen, count)
 
 
 def _status(link: SuperLink, run_id: int) -> str:
@@ -241,16 +242,6 @@ def _last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
     return errors[-1][:2000] if errors else "no error in the log"
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _free_ports(count: int) -> list[int]:

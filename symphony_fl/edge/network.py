@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from symphony_fl.edge.device import CHECKOUT, environment
+from symphony_fl.edge.device import environment
 from symphony_fl.edge.keys import certificates
 from symphony_fl.edge.private import EdgeError, private_file, private_folder
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
@@ -73,7 +73,7 @@ def network(network: Network, say: Callable[[str], None]) -> None:
     say(f"admit a device by putting its node.pub into {nodes}")
     surroundings = environment(folder, threads=1)
     with locked(folder / "network.lock", 1.0, EdgeError(f"{folder}: this network runs already")):
-        supervisor = Supervisor(surroundings, CHECKOUT, folder / "logs", say)
+        supervisor = Supervisor(surroundings, folder, folder / "logs", say)
         link = Unit("superlink", lambda: [_superlink(network, folder, authority, certificate, key)])
         apps = Unit("server", lambda: [_executor(f"{local}:{network.port}", folder, authority)])
         supervisor.run([link, apps], Admission(nodes, surroundings, say).look)
