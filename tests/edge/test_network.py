@@ -70,7 +70,7 @@ def _round(run: Path) -> int:
 def test_agent_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been(
     loopback: Loopback, tmp_path: Path
 ) -> None:
-    run, result = tmp_path / "run", tmp_path / "result.json"
+    run, result = tmp_path / "first", tmp_path / "result.json"
     done = loopback.symphony(
         "run", "run", "smoke", *OVERRIDES, "--run-dir", str(run), "--json", str(result),
         "--network", str(loopback.network),
@@ -88,7 +88,7 @@ def test_agent_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been
 
 
 def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopback, tmp_path: Path) -> None:
-    run, result = tmp_path / "run", tmp_path / "result.json"
+    run, result = tmp_path / "second", tmp_path / "result.json"
     rounds = ("agents=2", "rounds=30", "tasks.evaluate_every=30", "learner.steps=0")
     done = loopback.symphony(
         "run", "run", "smoke", *rounds, "--run-dir", str(run), "--json", str(result),
@@ -101,7 +101,7 @@ def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopb
     assert found["rounds"] == 30 and found["refused"] == {}
     assert "Flower's exit code 305" in (loopback.folder / "d1.txt").read_text()
     for number in (0, 1):
-        state = Home(loopback.device(number) / "homes" / "run").load()
+        state = Home(loopback.device(number) / "homes" / "second").load()
         assert state is not None and state.round == 30
 
 
