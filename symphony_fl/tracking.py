@@ -57,9 +57,11 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from symphony_fl.folders import safe_name
 from symphony_fl.options import EXPERIMENT
 from symphony_fl.recipe import Recipe
 
+SQLITE = "sqlite:///"
 MAX_PARAM = 500  # characters every MLflow store accepts
 
 
@@ -119,7 +121,7 @@ class Tracker:
         return TrackingIds(**json.loads(self._file.read_text()))
 
     def _create(self, recipe: Recipe, run: str) -> TrackingIds:
-        experiment = _experiment(self._client, recipe.tracking.experiment)
+        experiment = _experiment(self._client, self.uri, recipe.tracking.experiment)
         tags = {
             "mlflow.runName": run,
             "recipe": recipe.name,
@@ -153,16 +155,25 @@ def log_summary(uri: str, name: str, files: Sequence[Path], experiment: str = EX
     """A finished MLflow run of its own for what many runs come to together: tables and plots as artifacts."""
     client = MlflowClient(tracking_uri=uri)
     tags = {"mlflow.runName": name, "kind": "summary"}
-    run_id = client.create_run(_experiment(client, experiment), tags=tags).info.run_id
+    run_id = client.create_run(_experiment(client, uri, experiment), tags=tags).info.run_id
     for path in files:
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id, "FINISHED")
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment of that name, which is made where there is none."""
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of the experiment of that name, which is made where there is none.
+
+    With a SQLite store, artifacts lie beside its file. MLflow would put them under the working folder, which for a
+    ServerApp is a folder of Flower's that is gone after the run.
+    """
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name))
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if uri.startswith(SQLITE):
+        location = (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts" / safe_name(name)).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def flat_items(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
