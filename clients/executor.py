@@ -6,7 +6,7 @@ Under `flower-supernode --isolation process`, Flower leaves it to a `flower-supe
 `flwr-clientapp` for every message. That loads Flower each time: seconds, on any machine. This process loads Flower and
 our thin ClientApp once, asks the node for tasks as `flower-superexec` does, and runs Flower's own `run_clientapp` in a
 forked child, with the arguments `flwr-clientapp` would give it. So nothing of what Flower does with a message is done
-differently, and a ClientApp that fails takes only its child with it.
+differently (one pause is shorter), and a ClientApp that fails takes only its child with it.
 
 Of Flower's insides this file uses what `_internals` imports; `python -m clients.executor --check` says whether this
 version of Flower has them as expected. If not, `symphony up` says so and lets Flower start its own processes.
@@ -18,6 +18,7 @@ that came with a run.
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import os
 import sys
@@ -33,6 +34,7 @@ from flwr.common import log
 
 FLOWER = "1.41."  # the versions this was written against and is tested with
 POLL_SECONDS = 0.1
+PULL_SECONDS = 0.05  # before a message's missing parts are asked for once more, doubling
 ARGUMENTS = (
     "runtime_api_address",
     "token",
@@ -141,6 +143,8 @@ def _internals(address: str, secret: bytes) -> Flower:
         from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
         from flwr.supercore.retry import make_simple_http_retry_invoker
         from flwr.supercore.runtime import RuntimeHttpClient
+        from flwr.supernode.runtime import run_clientapp as module
+        from flwr.supernode.runtime.run_clientapp import pull_and_inflate_object_from_tree as pull
         from flwr.supernode.runtime.run_clientapp import run_clientapp
     except ImportError as error:
         raise OtherFlower(f"flwr {version('flwr')}: {error}") from None
@@ -149,6 +153,10 @@ def _internals(address: str, secret: bytes) -> Flower:
         raise OtherFlower(
             f"flwr {version('flwr')}: run_clientapp's arguments differ: {', '.join(sorted(missing))}"
         )
+    if "initial_backoff" not in inspect.signature(pull).parameters:
+        raise OtherFlower(f"flwr {version('flwr')}: pulling objects takes no initial_backoff")
+    # A fork asks for the message while the node is still fetching it; Flower would then wait a whole second.
+    module.pull_and_inflate_object_from_tree = functools.partial(pull, initial_backoff=PULL_SECONDS)  # type: ignore[attr-defined]
     client = RuntimeHttpClient.from_server_address(
         server_address=address,
         insecure=True,
