@@ -144,7 +144,9 @@ def _internals(address: str, secret: bytes) -> Flower:
         from flwr.supercore.retry import make_simple_http_retry_invoker
         from flwr.supercore.runtime import RuntimeHttpClient
         from flwr.supernode.runtime import run_clientapp as module
-        from flwr.supernode.runtime.run_clientapp import pull_and_inflate_object_from_tree as pull
+        from flwr.supernode.runtime.run_clientapp import (  # type: ignore[attr-defined]
+            pull_and_inflate_object_from_tree as pull,
+        )
         from flwr.supernode.runtime.run_clientapp import run_clientapp
     except ImportError as error:
         raise OtherFlower(f"flwr {version('flwr')}: {error}") from None
