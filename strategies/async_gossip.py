@@ -182,9 +182,10 @@ class AsyncGossip(Gossip):
         if not self._left(courier):
             return
         agent = member.agent
-        # A home that is ahead of the books has an answer that was lost: it is asked for it again.
+        # A home that is ahead of the books has answers that were lost, or not yet asked for: the oldest it kept is next.
         booked = self.booked.get(agent, 0)
-        number = member.round if member.round > booked else booked + 1
+        kept = [own for own in member.outbox if own > booked]
+        number = min(kept, default=max(booked + 1, member.round))
         courier.begin(agent, Job(MessageType.TRAIN, number, self.mailbox.mail(agent)))
         self.clock.begin(agent, number, at)
 

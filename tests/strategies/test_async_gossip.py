@@ -162,6 +162,18 @@ def test_an_agent_that_leaves_is_replaced_by_the_others_and_is_welcome_back(play
     assert sorted(own[1]) == list(range(1, len(own[1]) + 1))
 
 
+def test_of_an_agent_that_worked_ahead_no_round_is_skipped(play: Play) -> None:
+    """It introduces itself with two rounds done that nobody has asked for yet: both are fetched, in order."""
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology.name=ring")
+    loop = network(recipe)
+    scripted: Scripted = loop.handler
+    scripted.rounds[2] = 2
+    own = play(recipe, loop).own_rounds()
+    assert sorted(own[2]) == list(range(1, len(own[2]) + 1))
+    heard = [label for (agent, _), labels in scripted.given.items() if agent == 1 for label in labels]
+    assert {"2/1/0", "2/2/0", "2/3/0"} <= set(heard)
+
+
 def test_who_comes_late_takes_part_under_its_own_key(play: Play) -> None:
     recipe = recipe_of("async_gossip", *FAST, "rounds=30", "clock.kind=wall", "async_gossip.start_with=3")
     loop = network(recipe)

@@ -160,7 +160,8 @@ class Scripted:
         content = message.content
         if message.metadata.message_type == HELLO:
             round = self.rounds.get(agent, 0)
-            outbox = {f"{round}/0": self.envelope(agent, round)} if round else {}
+            kept = range(max(1, round - 1), round + 1)  # the last two rounds, as a home keeps them
+            outbox = {f"{own}/0": self.envelope(agent, own) for own in kept}
             config = ConfigRecord({"agent": agent, "did": self.did(agent), "round": round, "base": "b"})
             return Message(RecordDict({CONFIG: config, OUTBOX: pack_envelopes(outbox)}), reply_to=message)
         if agent in self.broken:
