@@ -182,7 +182,7 @@ class AsyncGossip(Gossip):
         if not self._left(courier):
             return
         agent = member.agent
-        # A home that is ahead of the books has answers that were lost, or not yet asked for: the oldest it kept is next.
+        # A home that is ahead of the books has answers that were lost or not yet asked for: the oldest kept is next.
         booked = self.booked.get(agent, 0)
         kept = [own for own in member.outbox if own > booked]
         number = min(kept, default=max(booked + 1, member.round))
