@@ -145,7 +145,9 @@ def plot_frontier(found: Sequence[Figures], path: Path) -> Path:
     for item in found:
         if not item.kilobytes:
             axes.axhline(item.accuracy, linestyle=":", color="grey", label=item.point)
-    axes.set(xscale="log", xlabel="kB per agent, sent + received", ylabel="held-out accuracy, all skills")
+    axes.set(xlabel="kB per agent, sent + received", ylabel="held-out accuracy, all skills")
+    if sent:  # else there is nothing on the scale: agents that learn alone are lines
+        axes.set_xscale("log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path)

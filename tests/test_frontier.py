@@ -72,6 +72,11 @@ def test_table_and_plot_hold_every_point(tmp_path: Path) -> None:
     assert plot_frontier(figures(COMPLETED), tmp_path / "frontier.png").stat().st_size > 10_000
 
 
+def test_agents_that_all_learn_alone_have_a_plot_too(tmp_path: Path) -> None:
+    alone = figures([row("isolated", seed, 0.5, 0.0) for seed in (0, 1)])
+    assert plot_frontier(alone, tmp_path / "frontier.png").stat().st_size > 5_000
+
+
 def test_every_point_of_the_grid_is_a_recipe() -> None:
     assert len({point_recipe(point, 0).digest for point in POINTS}) == len(POINTS)
     with pytest.raises(RecipeError, match="densty"):
