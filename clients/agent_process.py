@@ -6,6 +6,8 @@
     FOLDER/homes/<run>/       a home per run it takes part in (`home.py`)
     FOLDER/agent.sock         where the ClientApp hands messages over (`frames.py`)
 
+Where a run has its agents exchange mail directly, neighbours reach it over QUIC, too (`endpoint.py`).
+
 One thread, the main one, works: it answers messages one after the other, and between them works ahead where the run
 allows it (`ahead.py`). Other threads only carry frames, so that a question after its health is answered while it
 learns. SIGTERM abandons the round in progress: the home is at its last whole round at every instant. SIGKILL too.
@@ -22,7 +24,9 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from types import FrameType
@@ -30,6 +34,7 @@ from typing import Any
 
 from flwr.common import log
 
+from clients.endpoint import Endpoint
 from clients.home import Home, HomeError
 from clients.messenger import from_bytes, to_bytes
 from clients.service import Service
@@ -63,11 +68,12 @@ class AgentProcess:
     ----------
     device : the device's folder
     number : the agent's number
+    endpoint : makes the endpoint of that private key, for runs with exchange.transport=iroh
     """
 
-    def __init__(self, device: Path, number: int) -> None:
+    def __init__(self, device: Path, number: int, endpoint: Callable[[bytes], Endpoint]) -> None:
         self.device = device
-        self.service = Service(number, self.home_of, lasting=True)
+        self.service = Service(number, self.home_of, lasting=True, endpoint=endpoint)
         self._requests: queue.Queue[Request] = queue.Queue(CONNECTIONS)
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._started = time.monotonic()
@@ -111,7 +117,7 @@ class AgentProcess:
                     self._work()
             finally:
                 path.unlink(missing_ok=True)
-                self.service.close()
+                self.service.stop()
 
     def health(self) -> dict[str, Any]:
         """What a watchdog and `symphony status` want to know."""
@@ -211,10 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--device", metavar="FOLDER", type=Path, required=True, help="the device's folder")
     parser.add_argument("--number", metavar="N", type=int, required=True, help="the agent's number")
+    parser.add_argument("--direct", metavar="IP:PORT", default="", help="where neighbours reach it directly")
+    parser.add_argument("--announce", metavar="IP:PORT", default="", help="the same, as they see it")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     options.device.mkdir(parents=True, exist_ok=True, mode=0o700)
-    AgentProcess(options.device.resolve(), options.number).serve()
+    endpoint = partial(Endpoint, bind=options.direct, announce=options.announce)
+    AgentProcess(options.device.resolve(), options.number, endpoint).serve()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

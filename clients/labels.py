@@ -27,6 +27,11 @@ def recipients_in(label: str, neighbours: Sequence[int]) -> list[int]:
     return [agent for agent in neighbours if str(agent) in wanted.split(",")]
 
 
+def narrowed(label: str, recipients: Sequence[int]) -> str:
+    """The same outbox label, for these recipients only."""
+    return f"{label.partition('>')[0]}>{','.join(map(str, recipients))}"
+
+
 def mail_label(sender: int, round: int, number: int) -> str:
     """Label of an envelope in the mail."""
     return f"{sender}/{round}/{number}"
@@ -35,3 +40,13 @@ def mail_label(sender: int, round: int, number: int) -> str:
 def handed_over_by(label: str) -> str:
     """The number of the agent that handed this piece of mail over, as text."""
     return label.split("/")[0]
+
+
+def mail_order(label: str) -> tuple[int, int, int]:
+    """By this mail of two ways sorts as one mailbox would have it: round, agent, number. The label may be anybody's
+    word; what cannot be read comes first."""
+    parts = label.split("/")
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) <= 10 for part in parts):
+        return (-1, -1, -1)
+    agent, round, number = map(int, parts)
+    return (round, agent, number)

@@ -1,10 +1,12 @@
 """What travels between a node and the server, in Flower's records. The only place that knows their keys.
 
-    hello     server -> node: run, recipe              node -> server: agent number, did:key, rotations, round, outbox
+    hello     server -> node: run, recipe              node -> server: agent number, did:key, rotations, addresses,
+                                                                       round, outbox
     train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
     evaluate  server -> node: the same                  node -> server: metrics, details
 
-Changes of keys (`rotations`) come with the roster where there are any.
+Changes of keys (`rotations`) and addresses come with the roster where there are any; a train reply has the agent's own
+addresses as of now.
 
 Envelopes travel as one opaque array, which Flower chunks and looks no further into, under labels (`clients/labels.py`).
 """
@@ -20,6 +22,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
+from clients.addresses import AddressError, read_address_book, read_addresses
 from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.refusals import EnvelopeError
 
@@ -27,6 +30,7 @@ CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "ar
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
 ROTATIONS = "rotations"  # the key of changes of keys, in a config record; absent where there are none
+ADDRESSES = "addresses"  # the key of where endpoints can be reached, JSON in a config record; absent as well
 ADAPTER = "adapter"  # the one array of a FedAvg message
 MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
 MAX_ENVELOPES = 4096  # envelopes in one message
@@ -140,6 +144,27 @@ def unpack_rotations(content: RecordDict) -> bytes:
     return (
         b"" if record is None or ROTATIONS not in record else bytes(config_value(content, ROTATIONS, bytes))
     )
+
+
+def unpack_addresses(content: RecordDict) -> tuple[str, ...]:
+    """Where the agent that replies can be reached directly (`clients/addresses.py`). Raises MessageError."""
+    try:
+        return read_addresses(_text_or(content, ADDRESSES, "[]"))
+    except AddressError as error:
+        raise MessageError(f"{CONFIG}.{error}") from None
+
+
+def unpack_address_book(content: RecordDict) -> dict[int, tuple[str, ...]]:
+    """Where the agents of a roster can be reached directly. Raises MessageError."""
+    try:
+        return read_address_book(_text_or(content, ADDRESSES, "{}"))
+    except AddressError as error:
+        raise MessageError(f"{CONFIG}.{error}") from None
+
+
+def _text_or(content: RecordDict, key: str, default: str) -> str:
+    record = content.config_records.get(CONFIG)
+    return default if record is None or key not in record else str(config_value(content, key, str))
 
 
 def unpack_roster(content: RecordDict) -> dict[int, str]:

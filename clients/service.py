@@ -10,8 +10,9 @@ In simulation a service lives for one message; in the agent process it keeps its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from logging import WARNING
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from flwr.common import log
 
 from clients.agent import Agent
 from clients.ahead import rounds_ahead
+from clients.direct import Direct, together
+from clients.endpoint import Endpoint
 from clients.home import Home
 from clients.messages import (
+    ADDRESSES,
     ARRAYS,
     CONFIG,
     MAIL,
@@ -34,6 +38,7 @@ from clients.messages import (
     pack_envelopes,
     pack_report,
     unpack_adapter,
+    unpack_address_book,
     unpack_envelopes,
     unpack_roster,
     unpack_rotations,
@@ -52,13 +57,25 @@ class Service:
     number : the agent's number
     home_of : the agent's home in the run of that name; the name comes from the network
     lasting : keep agent and home open between messages, and the home locked against other processes
+    endpoint : makes the QUIC endpoint of that private key, at the first run that wants one; None where nobody could
+        reach it between two messages
     """
 
-    def __init__(self, number: int, home_of: Callable[[str], Home], *, lasting: bool) -> None:
+    def __init__(
+        self,
+        number: int,
+        home_of: Callable[[str], Home],
+        *,
+        lasting: bool,
+        endpoint: Callable[[bytes], Endpoint] | None = None,
+    ) -> None:
         self.number = number
         self.home_of = home_of
         self.lasting = lasting
         self.agent: Agent | None = None
+        self.direct: Direct | None = None  # of the agent, where the recipe wants it
+        self._endpoint_of = endpoint
+        self._endpoint: Endpoint | None = None  # outlives runs
         self.run = ""
         self.fetched = 0  # newest round whose answer was given
         self._answers = {
@@ -102,9 +119,17 @@ class Service:
             agent.train(agent.state.round + 1)
         return True
 
+    def stop(self) -> None:
+        """Let go of everything."""
+        self.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
+
     def close(self) -> None:
         """Let go of the agent and its home."""
-        agent, self.agent = self.agent, None
+        agent, self.agent, self.direct = self.agent, None, None
+        if self._endpoint is not None:
+            self._endpoint.serve(None)
         if agent is not None:
             agent.close()
             agent.home.release()
@@ -114,6 +139,11 @@ class Service:
         recipe = check_recipe(recipe_from_json(recipe_json))
         if self.number >= recipe.agents:  # a spare node: it has no part in this run, hence no home
             return RecordDict({CONFIG: ConfigRecord({"agent": self.number})})
+        if recipe.exchange.transport == "iroh" and self._endpoint_of is None:
+            raise RecipeError(
+                "exchange.transport = 'iroh': must be 'superlink' in simulation, where no agent is there between two "
+                "messages; for devices see `symphony up`"
+            )
         run = config_value(content, "run", str)
         if self.agent is None or self.run != run:
             home = self.home_of(run)
@@ -132,10 +162,12 @@ class Service:
             rotations = agent.home.rotations()
             if rotations:
                 introduction[ROTATIONS] = rotations
+            if self.direct is not None:
+                introduction[ADDRESSES] = self.direct.addresses()
             outbox = {
                 f"{number}/{label}": data
                 for number, envelopes in agent.state.outbox.items()
-                for label, data in envelopes.items()
+                for label, data in self._left(number, envelopes).items()
             }
             return RecordDict({CONFIG: introduction, OUTBOX: pack_envelopes(outbox)})
 
@@ -148,24 +180,54 @@ class Service:
             round = config_value(content, ROUND, int)
             # Where the round is finished already, its adapter is not to be replaced by the server's (FedAvg).
             if ARRAYS not in content or round not in agent.state.reports:
-                _receive(agent, content)
+                self._receive(agent, content, round)
             report = agent.train(round)
             self.fetched = round
-            answer = RecordDict(pack_report(report.averaged, report.details()))
             if ARRAYS in content:  # FedAvg: the adapter itself goes back, for the server to average
+                answer = RecordDict(pack_report(report.averaged, report.details()))
                 answer[ARRAYS] = pack_adapter(agent.give())
-            else:
-                answer[OUTBOX] = pack_envelopes(report.outbox)
+                return answer
+            answer = RecordDict()
+            if self.direct is not None:
+                report = replace(report, metrics=report.metrics | self.direct.send(round, report.outbox))
+                answer[CONFIG] = ConfigRecord({ADDRESSES: self.direct.addresses()})
+            answer.update(pack_report(report.averaged, report.details()))
+            answer[OUTBOX] = pack_envelopes(self._left(round, report.outbox))
             return answer
 
     def _evaluate(self, content: RecordDict) -> RecordDict:
         with self._opened(content) as agent:
             kept = agent.state.adapter
-            _receive(agent, content)
-            report = agent.evaluate(config_value(content, ROUND, int))
+            round = config_value(content, ROUND, int)
+            self._receive(agent, content, round + 1)
+            report = agent.evaluate(round)
             if ARRAYS in content:  # FedAvg's global adapter was lent for this evaluation only
                 agent.state.adapter = kept
             return RecordDict(pack_report(report.averaged, report.details()))
+
+    def _left(self, round: int, outbox: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """What of a round's outbox goes by the mailbox."""
+        return outbox if self.direct is None else self.direct.left(round, outbox)
+
+    def _receive(self, agent: Agent, content: RecordDict, before: int) -> None:
+        """Merge what the message brings, and what neighbours brought themselves of rounds below `before`: a neighbour
+        may be done with the round that this agent begins, and its mail belongs to the next one."""
+        if ARRAYS in content:
+            agent.adopt(unpack_adapter(content.array_records[ARRAYS]))
+            return
+        roster, mail = unpack_roster(content), _mail(agent, content)
+        if self.direct is None:
+            agent.merge(mail, roster, unpack_rotations(content))
+            return
+        brought, names, figures = self.direct.collect(before if agent.exchange.in_step else None)
+        agent.metrics |= figures
+        agent.merge(together(mail, brought), roster, unpack_rotations(content))
+        self.direct.forget(names)
+        try:
+            self.direct.know(unpack_address_book(content))
+        except MessageError as error:  # nobody is reached then; the mailbox remains
+            log(WARNING, "agent %d: addresses refused: %s", agent.number, error)
+            agent.metrics["refused/message"] = 1.0
 
     @contextmanager
     def _opened(self, content: RecordDict) -> Iterator[Agent]:
@@ -198,11 +260,20 @@ class Service:
             founding = home.founding()
             recipe = recipe_from_json(founding["recipe_json"])
             self.agent = Agent(home, self.number, recipe, founding["run"])
+            if recipe.exchange.transport == "iroh":
+                self.direct = Direct(self.agent, self._bound(home))
         except BaseException:
+            self.close()
             home.release()
             raise
         self.run, self.fetched = founding["run"], 0
         return self.agent
+
+    def _bound(self, home: Home) -> Endpoint:
+        assert self._endpoint_of is not None  # or the greeting was refused
+        if self._endpoint is None:
+            self._endpoint = self._endpoint_of(home.key())
+        return self._endpoint
 
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
@@ -214,15 +285,10 @@ class Service:
             raise
 
 
-def _receive(agent: Agent, content: RecordDict) -> None:
-    if ARRAYS in content:
-        agent.adopt(unpack_adapter(content.array_records[ARRAYS]))
-        return
-    roster = unpack_roster(content)
+def _mail(agent: Agent, content: RecordDict) -> dict[str, bytes]:
     try:
-        mail = unpack_envelopes(content, MAIL)
+        return unpack_envelopes(content, MAIL)
     except MessageError as error:  # whoever carries the mail can lose it, and no more than that
         log(WARNING, "agent %d: mail refused: %s", agent.number, error)
         agent.metrics["refused/message"] = 1.0
-        mail = {}
-    agent.merge(mail, roster, unpack_rotations(content))
+        return {}

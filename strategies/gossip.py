@@ -23,6 +23,7 @@ from clients.messages import (
     ROUND,
     MessageError,
     pack_envelopes,
+    unpack_addresses,
     unpack_envelopes,
 )
 from strategies.mailbox import Mailbox
@@ -157,8 +158,10 @@ class Gossip(Strategy):
         return True
 
     def _outbox(self, number: int, agent: int, reply: Message) -> dict[str, bytes]:
-        """What a reply asks to be handed over: from the network, so refused where it cannot be read."""
+        """What a reply asks to be handed over: from the network, so refused where it cannot be read. Takes note of
+        where the agent can be reached directly."""
         try:
+            self.roster.moved(agent, unpack_addresses(reply.content))
             return unpack_envelopes(reply.content, OUTBOX)
         except MessageError as error:
             self.recorder.refused(number, agent, error)

@@ -14,13 +14,15 @@ from logging import INFO, WARNING
 from flwr.app import Message
 from flwr.common import log
 
-from clients.messages import MessageError, content_bytes, unpack_details
+from clients.messages import MessageError, array_bytes, content_bytes, unpack_details
 from symphony_fl.capabilities import agent_figures, network_figures, skill_scores
 from symphony_fl.history import Event, History
 from symphony_fl.tracking import Tracker
 
 METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
 MAX_METRICS = 1000  # per reply
+DIRECT, FALLBACK = "direct/", "fallback/"  # `clients/direct.py`
+MAX_DIRECT = 1 << 40  # bytes an agent may say it got from another at once
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Report:
 
 
 class Recorder:
-    """Counts bytes and collects what agents report, round by round."""
+    """Counts bytes and collects what agents report, round by round.
+
+    With `direct`, agents exchange mail that the server does not see, and the receivers' word on its bytes is booked.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class Recorder:
         rounds: int,
         evaluate_every: int,
         skills: Sequence[str],
+        direct: bool = False,
     ) -> None:
         self.history = history
         self._tracker = tracker
@@ -52,6 +58,7 @@ class Recorder:
         self._rounds = rounds
         self._evaluate_every = evaluate_every
         self._skills = tuple(skills)
+        self._direct = direct
         self._started = time.monotonic()
         self._bytes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
@@ -72,8 +79,10 @@ class Recorder:
         self._bytes[recipient][f"bytes/edge/{sender}-{recipient}"] += size
 
     def message(self, agent: int, message: Message) -> None:
-        """What Flower carried for that agent, whole contents."""
+        """What Flower carried for that agent: whole contents, and the arrays in them, where all parameters are."""
+        arrays = sum(array_bytes(record) for record in message.content.array_records.values())
         self._bytes[agent]["bytes/flower"] += content_bytes(message.content)
+        self._bytes[agent]["bytes/superlink"] += arrays
 
     def report(self, kind: str, round: int, agent: int, message: Message) -> bool:
         """Take an agent's reply into the books; False if it reports an error or cannot be read."""
@@ -95,9 +104,17 @@ class Recorder:
             if kind == "evaluate":
                 _check_accuracies(metrics, self._skills)
                 _check_solved(details.get("solved", ""))
+            direct = _direct_bytes(metrics, self._agents) if self._direct else {}
         except MessageError as error:
             self.refused(round, agent, error)
             return None
+        for sender, size in direct.items():
+            self.edge(sender, agent, size)
+            self._bytes[agent]["bytes/direct"] += size
+        fallen = [f"{name.removeprefix(FALLBACK)}: {count:.0f}" for name, count in metrics.items()
+                  if name.startswith(FALLBACK)]  # fmt: skip
+        if fallen:
+            log(INFO, "agent %d, round %d: edges by the mailbox (%s)", agent, round, ", ".join(fallen))
         return Report(metrics, str(details.get("adapter", ""))[:64], str(details.get("solved", "")))
 
     def book(
@@ -201,6 +218,15 @@ def _checked(metrics: object) -> dict[str, float]:
         if not abs(value) < 1e300:  # also refuses NaN
             raise MessageError(f"metrics: {name} = {value}: must be finite")
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _direct_bytes(metrics: Mapping[str, float], agents: int) -> dict[int, int]:
+    """Sender -> bytes an agent says it got from it directly."""
+    found = {name.removeprefix(DIRECT): value for name, value in metrics.items() if name.startswith(DIRECT)}
+    for name, value in found.items():
+        if not name.isdecimal() or int(name) >= agents or not 0 <= value <= MAX_DIRECT:
+            raise MessageError(f"metrics: {DIRECT}{name} = {value}: must be an agent's number, and bytes")
+    return {int(name): int(value) for name, value in found.items()}
 
 
 def _check_accuracies(metrics: Mapping[str, float], skills: Sequence[str]) -> None:

@@ -13,11 +13,13 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from clients.messages import (
+    ADDRESSES,
     CONFIG,
     OUTBOX,
     ROTATIONS,
     MessageError,
     config_value,
+    unpack_addresses,
     unpack_envelopes,
     unpack_rotations,
 )
@@ -46,6 +48,7 @@ class Member:
     outbox: dict[int, dict[str, bytes]]
     rotations: bytes = b""
     version: str = ""
+    addresses: tuple[str, ...] = ()  # where neighbours reach it directly, if anywhere
 
 
 class Roster:
@@ -124,6 +127,10 @@ class Roster:
         self._greeted.discard(node)
         self._faults.pop(node, None)
 
+    def moved(self, agent: int, addresses: tuple[str, ...]) -> None:
+        """Where an agent can be reached directly now; it may have roamed, or been started again."""
+        self._members[agent].addresses = addresses
+
     def present(self) -> list[Member]:
         """The members whose node is connected now, by agent number."""
         return [member for member in self.members() if member.node in self._present]
@@ -137,12 +144,18 @@ class Roster:
         return agent if agent is not None and self._members[agent].node == node else None
 
     def introduction(self, agents: Collection[int] | None = None) -> dict[str, str | bytes]:
-        """Of these agents, or all, for a config record: the did:keys, and changes of keys if there are any."""
+        """Of these agents, or all, for a config record: did:keys; changes of keys and addresses if there are any."""
         numbers = sorted(self._members if agents is None else self._members.keys() & set(agents))
         members = [self._members[number] for number in numbers]
         dids = json.dumps({str(member.agent): member.did for member in members})
         rotations = b"".join(member.rotations for member in members)
-        return {"roster": dids} | ({ROTATIONS: rotations} if rotations else {})
+        book = {str(member.agent): member.addresses for member in members if member.addresses}
+        found: dict[str, str | bytes] = {"roster": dids}
+        if rotations:
+            found[ROTATIONS] = rotations
+        if book:
+            found[ADDRESSES] = json.dumps(book)
+        return found
 
     def summary(self) -> dict[str, dict[str, object]]:
         """Agent number -> who it is, for people."""
@@ -226,4 +239,5 @@ def _member(node: int, content: RecordDict) -> Member:
         config_value(content, "base", str)[:64],
         str(content.config_records[CONFIG].get("version", "")),
     )
-    return Member(agent, node, did, round, base, outbox, rotations, version[:32])
+    addresses = unpack_addresses(content)
+    return Member(agent, node, did, round, base, outbox, rotations, version[:32], addresses)

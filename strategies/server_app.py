@@ -96,6 +96,7 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
         rounds=recipe.rounds,
         evaluate_every=recipe.tasks.evaluate_every,
         skills=recipe.tasks.skills,
+        direct=recipe.exchange.transport != "superlink",
     )
     finished = _finished(recipe, roster, history)
     config = ConfigRecord({"run": run.name, "digest": recipe.digest})

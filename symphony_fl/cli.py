@@ -161,6 +161,8 @@ def dashboard(options: argparse.Namespace) -> int:
 
 def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
     """On this machine alone, or on the devices of a network."""
+    if options.network is None:
+        _check_simulated(recipe)
     print(
         f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting Flower ..."
     )
@@ -177,10 +179,21 @@ def _run_each(todo: Sequence[tuple[str, Recipe]]) -> Iterator[tuple[str, dict[st
     """(name, its result) of one run after the other, on one SuperLink; none is started where there is nothing to do."""
     if not todo:
         return
+    for _, recipe in todo:
+        _check_simulated(recipe)
     with private_superlink() as link:
         for number, (name, recipe) in enumerate(todo, start=1):
             print(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}", flush=True)
             yield name, _run_or_report(link, recipe)
+
+
+def _check_simulated(recipe: Recipe) -> None:
+    """Refuse what only devices can do."""
+    if recipe.exchange.transport != "superlink":
+        raise RecipeError(
+            f"exchange.transport = {recipe.exchange.transport!r}: must be 'superlink' on one machine alone; "
+            "for devices say --network DIR"
+        )
 
 
 def _run_or_report(link: SuperLink, recipe: Recipe) -> dict[str, Any]:

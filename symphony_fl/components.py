@@ -68,6 +68,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise RecipeError(
             "exchange.encryption: must be 'none' for strategy 'fedavg', whose server averages adapters"
         )
+    _check_transport(recipe)
     _check_selfplay(recipe)
     longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
     if recipe.learner.max_new_tokens < longest:
@@ -84,6 +85,25 @@ def check_recipe(recipe: Recipe) -> Recipe:
     except (TopologyError, MergeError, DensityError, SelectionError, ModelError, SkillError) as error:
         raise RecipeError(str(error)) from None
     return recipe
+
+
+def _check_transport(recipe: Recipe) -> None:
+    """Agents that hand mail to each other directly have edges, a process each, and no clock but the wall's."""
+    if recipe.exchange.transport == "superlink":
+        return
+    named = f"exchange.transport = {recipe.exchange.transport!r}"
+    if recipe.strategy not in GOSSIPS:
+        raise RecipeError(
+            f"{named}: must be 'superlink' for strategy {recipe.strategy!r}, which has no edges"
+        )
+    if recipe.agents_per_node > 1:
+        raise RecipeError(
+            f"agents_per_node = {recipe.agents_per_node}: must be 1 for {named}, which takes a process per agent"
+        )
+    if recipe.strategy == "async_gossip" and recipe.clock.kind == "virtual":
+        raise RecipeError(
+            f"clock.kind = 'virtual': must be 'wall' for {named}, whose mail comes when it comes"
+        )
 
 
 def _check_selfplay(recipe: Recipe) -> None:

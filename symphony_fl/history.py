@@ -88,12 +88,20 @@ class History:
 
     def refused(self) -> dict[str, int]:
         """Name of the refusal -> envelopes refused for it, over all agents and rounds."""
+        return self._counted("refused/")
+
+    def fallback(self) -> dict[str, int]:
+        """Why mail went by the mailbox that was to go directly -> edges, over all agents and rounds."""
+        return self._counted("fallback/")
+
+    def _counted(self, prefix: str) -> dict[str, int]:
+        """Rest of a metric's name -> its sum over all agents and rounds."""
         sums: dict[str, int] = defaultdict(int)
-        for kind in ("train", "evaluate", "bytes"):  # the server's own refusals are booked with the bytes
+        for kind in ("train", "evaluate", "bytes"):  # the server's own counts are booked with the bytes
             for event in self.events(kind):
                 for name, value in event.metrics.items():
-                    if name.startswith("refused/"):
-                        sums[name.removeprefix("refused/")] += int(value)
+                    if name.startswith(prefix):
+                        sums[name.removeprefix(prefix)] += int(value)
         return dict(sorted(sums.items()))
 
     def own_rounds(self) -> dict[int, dict[int, float]]:
@@ -125,7 +133,9 @@ class History:
             "bytes_sent_per_agent": sum(self.total("bytes/sent").values()) / agents,
             "bytes_received_per_agent": sum(self.total("bytes/received").values()) / agents,
             "rounds": trained[-1] if trained else 0,
+            "bytes_superlink_per_agent": sum(self.total("bytes/superlink").values()) / agents,
             "refused": self.refused(),
+            "fallback": self.fallback(),
             "adapter_digests": {str(event.agent): event.adapter for event in final},
             "paired": self._paired(final),
         } | pace

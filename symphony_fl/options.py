@@ -170,6 +170,12 @@ class ExchangeOptions:
         "edge: what an agent gives a neighbour is encrypted for it, so that whoever runs the SuperLink reads nothing",
         choices=("none", "edge"),
     )
+    transport: str = option(
+        "superlink",
+        "superlink: envelopes go through the server's mailbox; iroh: agents hand them to each other over QUIC, and the "
+        "mailbox carries what could not be (devices only)",
+        choices=("superlink", "iroh"),
+    )
     robust: str = option("none", "what limits hostile updates: none, clip, median, trimmed")
     clip: float = option(
         1.0,

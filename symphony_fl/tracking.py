@@ -25,6 +25,12 @@ Metric names (the paper, section 6.4, in the field's words):
     letter_bytes                                    bytes of the agent's own letter
     bytes/sent, bytes/received                      len(bytes) of envelopes and letters (FedAvg: of arrays) in the round
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
+    bytes/superlink                                 bytes of envelopes, letters and adapters in Flower's messages, both
+                                                    directions; 0 where agents hand them to each other
+    bytes/direct, direct/<i>                        bytes that came directly (exchange.transport=iroh), from agent i,
+                                                    by the receiver's word; part of bytes/received
+    delivered, fallback/<why>                       edges on which the round's mail was accepted directly; edges on
+                                                    which it went by the mailbox instead
     bytes/flower                                    bytes of the whole Flower message contents, both directions
     drift                                           distance to the neighbours' values (where changes travel: to what
                                                     they know of this agent's) / distance moved since the start

@@ -26,7 +26,7 @@ def up(options: argparse.Namespace) -> int:
     folder = Path(options.device) if options.device else symphony_folder() / "device"
     root = Path(options.root_certificates).expanduser().resolve() if options.root_certificates else None
     join = (folder, options.number, options.superlink, root, options.insecure)
-    device = Device(*join, options.threads, options.longest)
+    device = Device(*join, options.threads, options.longest, options.direct, options.announce)
     device_up(device, Needs(options.memory, options.disk, options.accelerator), _say)
     return 0
 
@@ -92,6 +92,18 @@ def add_commands(command: Add) -> None:
         help="an agent busy longer than that is restarted",
     )
     sub.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
+    sub.add_argument(
+        "--direct",
+        metavar="IP:PORT",
+        default="",
+        help="UDP, where neighbours reach this agent (exchange.transport=iroh; default: any port of all interfaces)",
+    )
+    sub.add_argument(
+        "--announce",
+        metavar="IP:PORT",
+        default="",
+        help="where they do from outside, if a router forwards a port",
+    )
     sub = command("status", status)
     sub.add_argument("--device", metavar="DIR", help="only of the device in this folder")
     sub.add_argument("--run", metavar="DIR", help="only of the run in this folder, or newest")

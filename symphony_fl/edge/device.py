@@ -52,6 +52,8 @@ class Device:
     insecure : no TLS, hence no node authentication
     threads : of torch
     longest : seconds an agent may be busy with one message before it is taken for hanging
+    direct : ip:port where neighbours reach the agent where a run has them exchange mail directly; empty for any
+    announce : ip:port under which they do, where a router stands between; empty for none
     """
 
     folder: Path
@@ -61,6 +63,8 @@ class Device:
     insecure: bool
     threads: int = 1
     longest: float = 7200.0
+    direct: str = ""
+    announce: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def free_port() -> int:
 def _agent(device: Device, folder: Path) -> Program:
     command = [sys.executable, "-m", "clients.agent_process"]
     command += ["--device", str(folder), "--number", str(device.number)]
+    command += ["--direct", device.direct, "--announce", device.announce]
     return Program("agent", command, _last_line, healthy=lambda: _well(health(folder), device.longest))
 
 

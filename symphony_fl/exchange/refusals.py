@@ -162,6 +162,24 @@ class BadRotation(EnvelopeError):
     name = "bad_rotation"
 
 
+class Crowded(EnvelopeError):
+    """More connections than are served at a time, in all or from this agent."""
+
+    name = "crowded"
+
+
+class NoRoom(EnvelopeError):
+    """More mail than is kept for one sender until the receiver's next message, or than the disk holds."""
+
+    name = "no_room"
+
+
+class Slow(EnvelopeError):
+    """A connection that did not bring what it announced in time."""
+
+    name = "slow"
+
+
 REFUSALS: tuple[type[EnvelopeError], ...] = (
     Oversized,
     Truncated,
@@ -212,3 +230,17 @@ PARCEL_REFUSALS: tuple[type[EnvelopeError], ...] = (
     Malformed,
 )
 """Every reason to refuse a parcel, likewise; that it was had before (`Replayed`) is found after these."""
+
+DELIVERY_REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Crowded,
+    UnknownSender,
+    Slow,
+    Truncated,
+    WrongVersion,
+    WrongRun,
+    FromTheFuture,
+    Malformed,
+    Oversized,
+    NoRoom,
+)
+"""Every reason to refuse a delivery, likewise; what is in it is looked at as if it had come through the mailbox."""

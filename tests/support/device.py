@@ -20,7 +20,7 @@ from symphony_fl.recipe import Recipe
 RUN = "a-run"
 
 
-def start_agent(folder: Path, number: int) -> subprocess.Popen[bytes]:
+def start_agent(folder: Path, number: int, *options: str) -> subprocess.Popen[bytes]:
     """`python -m clients.agent_process`, answering."""
     folder.mkdir(mode=0o700, exist_ok=True)
     command = [
@@ -31,6 +31,7 @@ def start_agent(folder: Path, number: int) -> subprocess.Popen[bytes]:
         str(folder),
         "--number",
         str(number),
+        *options,
     ]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])

@@ -91,6 +91,7 @@ class Loopback:
     @contextmanager
     def working(self) -> Iterator[InMemoryGrid]:
         """Nodes work while this lasts."""
+        self._stop.clear()
         thread = threading.Thread(target=self._work, daemon=True)
         thread.start()
         try:
