@@ -224,7 +224,7 @@ def _direct_bytes(metrics: Mapping[str, float], agents: int) -> dict[int, int]:
     """Sender -> bytes an agent says it got from it directly."""
     found = {name.removeprefix(DIRECT): value for name, value in metrics.items() if name.startswith(DIRECT)}
     for name, value in found.items():
-        if not name.isdecimal() or int(name) >= agents or not 0 <= value <= MAX_DIRECT:
+        if not name.isdecimal() or len(name) > 10 or int(name) >= agents or not 0 <= value <= MAX_DIRECT:
             raise MessageError(f"metrics: {DIRECT}{name} = {value}: must be an agent's number, and bytes")
     return {int(name): int(value) for name, value in found.items()}
 

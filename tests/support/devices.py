@@ -25,6 +25,7 @@ class Devices:
     Attributes
     ----------
     uploaded : kind of message -> bytes of envelopes that replies of that kind carried to the server
+    mortal : agents that are killed after every answer, and started again for the next message
     """
 
     def __init__(self, folder: Path, agents: int) -> None:
@@ -32,6 +33,7 @@ class Devices:
         self.loop = Loopback(self.answer)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.uploaded: dict[str, int] = {}
+        self.mortal: set[int] = set()
         for number in range(agents):
             self.start(number)
             self.loop.join(number)
@@ -59,9 +61,13 @@ class Devices:
     def answer(self, agent: int, message: Message) -> Message:
         """As the ClientApp of a device does."""
         kind = message.metadata.message_type.rpartition(".")[2]
+        if self.processes[agent].poll() is not None:
+            self.start(agent)
         content = hand_over(self.device(agent) / "agent.sock", kind, message.content)
         size = sum(map(len, unpack_envelopes(content, OUTBOX).values()))
         self.uploaded[kind] = self.uploaded.get(kind, 0) + size
+        if agent in self.mortal:
+            self.kill(agent)
         return Message(content, reply_to=message)
 
     def play(self, recipe: Recipe, uri: str, name: str) -> History:
