@@ -72,7 +72,7 @@ class Agent:
         self.outboxes = kept_outboxes(recipe)
         initial = self.policy.initial(recipe.seed)  # also draws what stays frozen, the same on every agent
         self.initial = initial
-        loaded = home.load()
+        loaded, self.damage = home.open()  # what had to be put right in the home, until it is reported
         self.state = loaded if loaded is not None else State(adapter=initial)
         base, layout = self.policy.base.digest, self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
@@ -101,9 +101,9 @@ class Agent:
         return self.policy.base.digest.hex()
 
     def begin(self) -> None:
-        """Before each message: no figures yet, and the memory as of the last whole round (one that was killed before
-        its commit is forgotten)."""
-        self.metrics = {}
+        """Before each message: no figures yet but that of a restored home, and the memory as of the last whole round
+        (one that was killed before its commit is forgotten)."""
+        self.metrics = {"home_restored": 1.0} if self.damage else {}
         if self.memory is not None:
             self.memory.rewind(self.state.round)
 
@@ -186,6 +186,7 @@ class Agent:
         self.state.relay = {}
         self.state.reports[round] = {"averaged": averaged, "metrics": self.metrics, "adapter": self._digest()}
         self._commit()
+        self.damage = ""
         return Report(averaged, self.metrics, self._digest(), outbox)
 
     def evaluate(self, round: int) -> Report:

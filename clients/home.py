@@ -5,11 +5,16 @@
       peers.json              optional: what the run must hold, first of all everybody's did:key (`clients/pins.py`)
       founding.json           the recipe this home was founded for, and the run's name
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
+      state.copy.safetensors  the same once more: what a disk does to one file costs nothing
       home.lock               held while a process works in the home
 
 On a device, which has a home for every run, key and peers.json lie beside the homes, once for all of them.
 
 All state of an agent is one file, so one rename commits it: write aside, fsync, rename, fsync the folder.
+
+A damaged file is replaced by its copy. That never takes back what others know of: nothing is said on the ground of a
+commit before both files hold it (`open` sees to that after a kill in between). Going back further would: mail that was
+confirmed is not brought again, and a round done once more, with other mail, makes another update of the same number.
 """
 
 from __future__ import annotations
@@ -31,11 +36,17 @@ from symphony_fl.asynchrony import SYNCHRONOUS_OUTBOXES
 from symphony_fl.folders import locked, write_atomically
 from symphony_fl.keyfile import KEY_FILE, open_key_file
 
-FORMAT = "symphony-home-3"
+FORMAT = "symphony-home-4"
+OLDER = ("symphony-home-1", "symphony-home-2", "symphony-home-3")  # had other checksums
+STATE, COPY = "state.safetensors", "state.copy.safetensors"
 
 
 class HomeError(RuntimeError):
     """A home that cannot be opened; the message names the file and what is wrong."""
+
+
+class DamagedError(HomeError):
+    """A file of the home that does not hold what was once committed."""
 
 
 @dataclass
@@ -163,39 +174,52 @@ class Home:
         return values
 
     def load(self) -> State | None:
-        """The last commit, or None in a new home.
+        """The last commit, or None in a new home. Changes nothing, needs no lock.
 
         Raises
         ------
         HomeError
-            The file is damaged: it does not parse, or does not have the checksum it was committed with.
+            Neither file parses and has the checksum it was committed with.
         """
-        path = self.folder / "state.safetensors"
-        if not path.exists():
-            return None
+        return self._last()[0]
+
+    def open(self) -> tuple[State | None, str]:
+        """The last commit, once both files hold it, and what was wrong with a file that had to be replaced ("" for
+        nothing). The home must be held. Raises HomeError as `load` does."""
+        state, source, damage = self._last()
+        if source is not None:
+            data = source.read_bytes()
+            other = self.folder / (COPY if source.name == STATE else STATE)
+            if not other.exists() or other.read_bytes() != data:
+                write_atomically(other, data)
+        return state, damage
+
+    def _last(self) -> tuple[State | None, Path | None, str]:
+        """(the last commit, the file it was read from, what is wrong with the other)."""
+        main, copy = self.folder / STATE, self.folder / COPY
+        if not main.exists() and not copy.exists():
+            return None, None, ""
         try:
-            with safe_open(path, framework="numpy") as file:
-                text, checksum = file.metadata()["state"], file.metadata()["sha256"]
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-            meta = json.loads(text)
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
-            raise HomeError(f"{path}: damaged ({error})") from None
-        if meta["format"] != FORMAT:
-            raise HomeError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
-        if _checksum(text, arrays) != checksum:
-            raise HomeError(f"{path}: damaged (its content is not what was committed)")
-        adapter = arrays.pop("adapter")
-        outbox = {
-            int(number): {label: arrays.pop(f"outbox/{number}/{label}").tobytes() for label in labels}
-            for number, labels in meta["outbox"].items()
-        }
-        relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
-        reports = {int(number): report for number, report in meta["reports"].items()}
-        kept = {name: meta[name] for name in ("round", "last_seen", "roster", "tasks", "letters", "heard")}
-        return State(adapter, arrays, outbox, relay, reports=reports, **kept)
+            state = _read(main)
+        except DamagedError as error:
+            if not copy.exists():
+                raise
+            try:
+                return _read(copy), copy, str(error)
+            except DamagedError as worse:
+                raise DamagedError(f"{error}; {worse}") from None
+        try:
+            # A copy that is one commit behind is what a kill leaves; one that is damaged is worth telling.
+            same = copy.exists() and copy.read_bytes() == main.read_bytes()
+            if copy.exists() and not same:
+                _read(copy)
+        except DamagedError as error:
+            return state, main, str(error)
+        return state, main, ""
 
     def commit(self, state: State, outboxes: int = SYNCHRONOUS_OUTBOXES) -> None:
-        """Make `state` the home's content, atomically and durably, with outboxes and reports of that many rounds."""
+        """Make `state` the home's content, atomically, durably and twice, with outboxes and reports of that many
+        rounds."""
         for by_round in (state.outbox, state.reports):
             for number in sorted(by_round)[:-outboxes]:
                 del by_round[number]
@@ -222,13 +246,47 @@ class Home:
         }
         text = json.dumps(meta)
         data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})
-        write_atomically(self.folder / "state.safetensors", data)
+        write_atomically(self.folder / STATE, data)
+        write_atomically(self.folder / COPY, data)
+
+
+def _read(path: Path) -> State:
+    """A file of the state.
+
+    Raises
+    ------
+    DamagedError
+        It does not parse, is not there, or does not have the checksum it was committed with.
+    HomeError
+        It is of another version.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text, checksum = file.metadata()["state"], file.metadata()["sha256"]
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        meta: dict[str, Any] = dict(json.loads(text))
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise DamagedError(f"{path}: damaged ({error})") from None
+    whole = _checksum(text, arrays) == checksum
+    if meta.get("format") != FORMAT and (whole or str(meta.get("format")) in OLDER):
+        raise HomeError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
+    if not whole:
+        raise DamagedError(f"{path}: damaged (its content is not what was committed)")
+    adapter = arrays.pop("adapter")
+    outbox = {
+        int(number): {label: arrays.pop(f"outbox/{number}/{label}").tobytes() for label in labels}
+        for number, labels in meta["outbox"].items()
+    }
+    relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
+    reports = {int(number): report for number, report in meta["reports"].items()}
+    kept = {name: meta[name] for name in ("round", "last_seen", "roster", "tasks", "letters", "heard")}
+    return State(adapter, arrays, outbox, relay, reports=reports, **kept)
 
 
 def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the metadata and every tensor in the order of names."""
+    """SHA-256 over the metadata and every tensor, with its type and shape, in the order of names."""
     total = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        total.update(name.encode())
+        total.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         total.update(np.ascontiguousarray(tensors[name]).tobytes())
     return total.hexdigest()

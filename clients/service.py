@@ -267,6 +267,8 @@ class Service:
             home.release()
             raise
         self.run, self.fetched = founding["run"], 0
+        if self.agent.damage:
+            log(WARNING, "agent %d: HomeError: %s; restored from its copy", self.number, self.agent.damage)
         return self.agent
 
     def _bound(self, home: Home) -> Endpoint:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from clients.home import Home, HomeError, State
+from clients.home import COPY, STATE, Home, HomeError, State
 from symphony_fl.keyfile import KeyFileError
 
 
@@ -102,11 +106,7 @@ def test_a_home_belongs_to_one_run_and_recipe(tmp_path: Path) -> None:
         home.found("run-a", '{"seed": 1}')
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
-def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
-    home = Home(tmp_path)
-    home.commit(_state(1))
-    path = tmp_path / "state.safetensors"
+def _harm(path: Path, damage: str) -> None:
     data = bytearray(path.read_bytes())
     header = int.from_bytes(data[:8], "little") + 8
     if damage == "truncate":
@@ -114,11 +114,95 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
     elif damage == "flip":
         data[header + 1] ^= 0x40  # the adapter comes first or the arrays do: flip both ends
         data[header + 4 * 50 + 8 + 1] ^= 0x40
+    elif damage == "type":
+        data[:header] = data[:header].replace(b'"dtype":"F32"', b'"dtype":"I32"')
     else:
         data = bytearray()
     path.write_bytes(data)
-    with pytest.raises(HomeError, match="damaged"):
-        home.load()
+
+
+DAMAGES = ["truncate", "flip", "type", "empty"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_of_both_files_is_noticed(tmp_path: Path, damage: str) -> None:
+    home = Home(tmp_path)
+    home.commit(_state(1))
+    for name in (STATE, COPY):
+        _harm(tmp_path / name, damage)
+    for use in (home.load, home.open):
+        with pytest.raises(HomeError, match="state.safetensors: damaged.*state.copy.safetensors: damaged"):
+            use()
+
+
+@pytest.mark.parametrize("name", [STATE, COPY])
+@pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
+def test_a_damaged_file_is_replaced_by_the_other(tmp_path: Path, name: str, damage: str) -> None:
+    home = Home(tmp_path)
+    home.commit(_state(4))
+    whole = (tmp_path / STATE).read_bytes()
+    if damage == "gone":
+        (tmp_path / name).unlink()
+    else:
+        _harm(tmp_path / name, damage)
+    before = (tmp_path / STATE).exists() and (tmp_path / STATE).read_bytes()
+    loaded = home.load()
+    assert loaded is not None and loaded.round == 4
+    assert ((tmp_path / STATE).exists() and (tmp_path / STATE).read_bytes()) == before, "load changes nothing"
+    state, said = home.open()
+    assert state is not None and state.round == 4
+    assert said == "" if (name, damage) == (COPY, "gone") else f"{name}: damaged" in said
+    assert (tmp_path / STATE).read_bytes() == (tmp_path / COPY).read_bytes() == whole
+
+
+@given(where=st.integers(0, 1 << 30), mask=st.integers(1, 255), both=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_no_flipped_byte_is_taken_for_the_state(where: int, mask: int, both: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        home.commit(_state(2))
+        whole = (Path(folder) / STATE).read_bytes()
+        for name in (STATE, COPY) if both else (STATE,):
+            data = bytearray(whole)
+            data[where % len(data)] ^= mask
+            (Path(folder) / name).write_bytes(data)
+        if both:
+            with contextlib.suppress(HomeError):  # or the flip changed nothing that counts, such as a space
+                found = home.open()[0]
+                assert (
+                    found is not None
+                    and found.round == 2
+                    and np.array_equal(found.adapter, _state(2).adapter)
+                )
+            return
+        found, _ = home.open()
+        assert found is not None and np.array_equal(found.adapter, _state(2).adapter)
+        assert found.outbox == _state(2).outbox
+
+
+def test_killed_between_the_two_files_it_is_the_newer_commit_that_both_hold_before_anything_is_said(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    home.commit(_state(1))
+    older = (tmp_path / COPY).read_bytes()
+    home.commit(_state(2))
+    (tmp_path / COPY).write_bytes(older)  # as after a kill
+    state, said = home.open()
+    assert state is not None and state.round == 2 and said == ""
+    _harm(tmp_path / STATE, "flip")
+    state, said = home.open()
+    assert state is not None and state.round == 2 and "damaged" in said
+
+
+def test_a_home_of_another_version_is_no_damaged_one(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.commit(_state(1))
+    for name in (STATE, COPY):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data.replace(b"symphony-home-4", b"symphony-home-3"))
+    with pytest.raises(HomeError, match="format 'symphony-home-3'"):
+        home.open()
 
 
 def test_a_home_in_use_is_not_shared(tmp_path: Path) -> None:
