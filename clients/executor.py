@@ -24,6 +24,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import ERROR, INFO
@@ -110,8 +111,9 @@ def _fork(flower: Flower, address: str, token: str) -> None:
     except BaseException as error:  # a child must end here, whatever happens
         log(ERROR, "executor: a ClientApp failed", exc_info=error)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # the log may lie on a full disk; the child must end here all the same
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 

@@ -127,6 +127,24 @@ class Supervisor:
             self._ask(unit, now)
 
     def _start(self, unit: Unit, now: float) -> None:
+        try:
+            self._launch(unit)
+        except OSError as error:  # a full disk takes no secret and no log; later it may
+            stop(process for _, process in unit.running)
+            unit.running.clear()
+            self.say(f"{unit.name} cannot be started ({error}); again in {self._put_off(unit, now):g} s")
+            return
+        unit.starts += 1
+        unit.started, unit.silent, unit.seen = now, 0, False
+
+    def _put_off(self, unit: Unit, now: float) -> float:
+        """Seconds until the unit is started again: twice as many with every failure."""
+        pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**unit.failures)
+        unit.failures += 1
+        unit.not_before = now + pause
+        return pause
+
+    def _launch(self, unit: Unit) -> None:
         for program in unit.programs():
             log = self.logs / f"{program.name}.log"
             if log.exists() and log.stat().st_size > MAX_LOG:
@@ -143,15 +161,11 @@ class Supervisor:
                     preexec_fn=_end_with_parent if sys.platform == "linux" else None,
                 )
             unit.running.append((program, process))
-        unit.starts += 1
-        unit.started, unit.silent, unit.seen = now, 0, False
 
     def _bury(self, unit: Unit, program: Program, process: subprocess.Popen[bytes], now: float) -> None:
         stop(process for _, process in unit.running)
         unit.running.clear()
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**unit.failures)
-        unit.failures += 1
-        unit.not_before = now + pause
+        pause = self._put_off(unit, now)
         killed = process.returncode < 0  # then the log does not know why
         why = "" if killed else program.explain(tail(self.logs / f"{program.name}.log"))
         self.say(

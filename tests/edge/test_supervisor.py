@@ -120,3 +120,17 @@ def test_who_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.Monke
     log = tmp_path / "s.log"
     _supervise(tmp_path, [unit], lambda: _until(lambda: log.exists() and log.stat().st_size > 0))
     assert all(map(_gone, _pids(unit)))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    places = ["/dev/full", "/dev/full", os.devnull]
+
+    def programs() -> list[Program]:
+        with open(places.pop(0), "w") as file:  # such as a secret, on a disk that is full
+            file.write("secret")
+        return [Program("p", SLEEPER)]
+
+    unit = Unit("full", programs)
+    said = _supervise(tmp_path, [unit], lambda: _until(lambda: unit.starts == 1 and bool(unit.running)))
+    assert len(said) == 2 and all(line.startswith("full cannot be started ([Errno 28]") for line in said)
