@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -26,12 +26,14 @@ class Loopback:
         self.commands: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = os.environ | {"SYMPHONY_HOME": str(folder / "symphony")}
 
-    def symphony(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """One `symphony` command under a name."""
+    def symphony(
+        self, name: str, *arguments: str, extra: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """One `symphony` command under a name; `extra` goes into its environment."""
         with (self.folder / f"{name}.txt").open("ab") as output:
             self.commands[name] = subprocess.Popen(
                 [sys.executable, "-m", "symphony_fl.cli", *arguments],
-                env=self.environment, stdout=output, stderr=subprocess.STDOUT,
+                env=self.environment | dict(extra or {}), stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         return self.commands[name]
 
@@ -43,26 +45,42 @@ class Loopback:
     def start_device(self, number: int) -> Path:
         """`symphony up`, admitted; returns when its agent process answers."""
         device = self.device(number)
-        self.symphony(
-            f"d{number}", "up", "--superlink", f"127.0.0.1:{self.port}", "--number", str(number),
-            "--root-certificates", str(self.network / "ca.pem"), "--device", str(device),
-            "--memory", "0.1", "--disk", "0.1",
-        )  # fmt: skip
+        self.up(number)
         self.wait(lambda: (device / "node.pub").exists(), 60)
         shutil.copy(device / "node.pub", self.network / "nodes" / f"{number}.pub")
         self.wait(lambda: health(device) is not None, 180)
         return device
 
+    def up(self, number: int) -> None:
+        """Start `symphony up`, for the first time or again."""
+        self.symphony(
+            f"d{number}", "up", "--superlink", f"127.0.0.1:{self.door(number)}", "--number", str(number),
+            "--root-certificates", str(self.network / "ca.pem"), "--device", str(self.device(number)),
+            "--memory", "0.1", "--disk", "0.01", extra=self.surroundings(number),
+        )  # fmt: skip
+
     def device(self, number: int) -> Path:
         return self.folder / f"dev{number}"
 
+    def door(self, number: int) -> int:
+        """The port by which a device reaches the SuperLink."""
+        return self.port
+
+    def surroundings(self, number: int) -> Mapping[str, str]:
+        """What a device's environment has besides ours."""
+        return {}
+
+    def parts(self, name: str, part: str) -> list[psutil.Process]:
+        """The programs below a command whose command line holds `part`."""
+        try:
+            children = psutil.Process(self.commands[name].pid).children()
+            return [child for child in children if any(part in word for word in child.cmdline())]
+        except psutil.NoSuchProcess:  # one of them ends while we look
+            return []
+
     def kill(self, name: str, part: str) -> None:
-        """SIGKILL to the program below a command whose command line holds `part`."""
-        found = [
-            child
-            for child in psutil.Process(self.commands[name].pid).children()
-            if any(part in word for word in child.cmdline())
-        ]
+        """SIGKILL to the one program below a command whose command line holds `part`."""
+        found = self.parts(name, part)
         assert len(found) == 1, (name, part, found)
         os.kill(found[0].pid, signal.SIGKILL)
 
