@@ -8,6 +8,7 @@ rounds one evaluate message, per agent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from logging import INFO
 
@@ -28,7 +29,7 @@ from clients.messages import (
 )
 from strategies.mailbox import Mailbox
 from strategies.recorder import Recorder
-from strategies.roster import Member, Roster
+from strategies.roster import POLL_SECONDS, Member, Roster, RosterError
 from symphony_fl.exchange.topology import Topology
 
 
@@ -43,6 +44,8 @@ class Gossip(Strategy):
     finished : rounds all agents have already finished, as after a resume; round numbers go on from there
     everybody : agents hear of all others, as where updates are passed on; else of their neighbours only, since what
         all would be told of all grows with the square of their number
+    patience : seconds a round waits for agents of the last one that are away; in vain at most once for each absence
+    silence : seconds to wait when nobody at all is there, as while a SuperLink is started again
     """
 
     def __init__(
@@ -53,13 +56,18 @@ class Gossip(Strategy):
         *,
         finished: int,
         everybody: bool = True,
+        patience: float = 60.0,
+        silence: float = 3600.0,
     ) -> None:
         self.topology = topology
         self.roster = roster
         self.recorder = recorder
         self.finished = finished
         self.everybody = everybody
+        self.patience = patience
+        self.silence = silence
         self.mailbox = Mailbox()
+        self._took_part = {member.agent for member in roster.members()}  # in the last round
         self._delivered: dict[int, list[str]] = {}
         self._posted: dict[int, int] = dict.fromkeys(range(roster.agents), finished)  # agent -> newest round
         for member in roster.members():  # mail on its way when the last run stopped
@@ -70,7 +78,7 @@ class Gossip(Strategy):
     ) -> Iterable[Message]:
         """A message to every connected agent, with its mail."""
         number = self.finished + server_round
-        self.roster.refresh(grid)
+        self._gather(grid)
         for member in self.roster.members():
             self._catch_up(member, number)
         return self._messages(MessageType.TRAIN, number, config)
@@ -115,6 +123,28 @@ class Gossip(Strategy):
         log(INFO, "\t├──> %s over %d agents", self.topology.name, self.roster.agents)
         log(INFO, "\t├──> spectral gap: %.4f", self.topology.spectral_gap())
         log(INFO, "\t└──> rounds to shrink disagreement 1000x: %.0f", self.topology.rounds_to_agreement())
+
+    def _gather(self, grid: Grid) -> None:
+        """Notice who is there, and wait for who has just gone: rounds that nobody does would pass in no time.
+
+        Raises
+        ------
+        RosterError
+            Nobody has been there for `silence` seconds. The run can be resumed.
+        """
+        began = time.monotonic()
+        while True:
+            self.roster.refresh(grid)
+            here = {member.agent for member in self.roster.present()}
+            waited = time.monotonic() - began
+            if here and (self._took_part <= here or waited >= self.patience):
+                break
+            if waited >= self.silence:
+                raise RosterError(f"no agent has been connected for {waited:.0f} s")
+            time.sleep(POLL_SECONDS)
+        if self._took_part - here:
+            log(INFO, "going on without agents %s", sorted(self._took_part - here))
+        self._took_part = here
 
     def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
         everybody = self.roster.introduction() if self.everybody or self.topology is None else None

@@ -7,6 +7,6 @@ from strategies.recorder import Recorder
 from strategies.roster import Roster
 
 
-def isolated(roster: Roster, recorder: Recorder, *, finished: int) -> Gossip:
+def isolated(roster: Roster, recorder: Recorder, *, finished: int, silence: float) -> Gossip:
     """Gossip on a graph without edges."""
-    return Gossip(None, roster, recorder, finished=finished)
+    return Gossip(None, roster, recorder, finished=finished, silence=silence)

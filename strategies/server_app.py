@@ -123,7 +123,14 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
 
 def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
     forwards = recipe_rule(recipe, size=1, agent=0).forwards
-    return Gossip(recipe_topology(recipe), roster, recorder, finished=finished, everybody=forwards)
+    return Gossip(
+        recipe_topology(recipe),
+        roster,
+        recorder,
+        finished=finished,
+        everybody=forwards,
+        silence=recipe.limits.round_timeout,
+    )
 
 
 def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
@@ -140,7 +147,7 @@ def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: 
 
 
 def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    return isolated(roster, recorder, finished=finished)
+    return isolated(roster, recorder, finished=finished, silence=recipe.limits.round_timeout)
 
 
 def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.messages import CONFIG, MAIL, OUTBOX, pack_envelopes, pack_report, unpack_envelopes
+from strategies import gossip as gossip_module
 from strategies.gossip import Gossip
 from strategies.recorder import Recorder
-from strategies.roster import HELLO, Roster
+from strategies.roster import HELLO, Roster, RosterError
 from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
 from symphony_fl.exchange.topology import build_topology
 from symphony_fl.history import History
@@ -57,9 +58,9 @@ class Agents:
         return Message(content, reply_to=message)
 
 
-def test_envelopes_of_a_lost_reply_are_delivered_after_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[tuple[Agents, Roster, Recorder]]:
+    """Two agents, greeted, and books."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     recipe = load_recipe("smoke", ("agents=2", "tracking.uri=sqlite:///" + str(tmp_path / "mlflow.db")))
     tracker = Tracker(recipe.tracking.uri, recipe, "a-run", tmp_path)
@@ -69,6 +70,44 @@ def test_envelopes_of_a_lost_reply_are_delivered_after_all(
     agents = Agents()
     roster = Roster(2, ConfigRecord())
     roster.gather(agents, timeout=1.0)  # type: ignore[arg-type]
+    yield agents, roster, recorder
+    tracker.finish("FINISHED")
+
+
+def test_a_round_waits_for_who_has_just_gone_but_only_once(
+    network: tuple[Agents, Roster, Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents, roster, recorder = network
+    gossip = Gossip(build_topology("full", 2), roster, recorder, finished=0, patience=5.0, silence=30.0)
+    now, there = [0.0], {0.0: [11, 12]}
+    monkeypatch.setattr(gossip_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gossip_module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    agents.get_node_ids = lambda: there[max(when for when in there if when <= now[0])]  # type: ignore[method-assign]
+
+    def asked(number: int) -> tuple[list[int], float]:
+        messages = gossip.configure_train(number, ArrayRecord(), ConfigRecord(), agents)  # type: ignore[arg-type]
+        return [NODES[message.metadata.dst_node_id] for message in messages], now[0]
+
+    assert asked(1) == ([0, 1], 0.0)
+    there |= {0.5: [], 3.0: [11, 12]}  # a SuperLink is started again, its nodes come back
+    now[0] = 1.0
+    assert asked(2) == ([0, 1], 3.0)
+    there |= {4.0: [12]}
+    now[0] = 4.0
+    assert asked(3) == ([1], 9.0), "a dead agent is waited for"
+    assert asked(4) == ([1], 9.0), "once"
+    there |= {10.0: [11, 12], 11.0: []}
+    now[0] = 10.0
+    assert asked(5) == ([0, 1], 10.0)
+    now[0] = 11.0
+    with pytest.raises(RosterError, match="no agent has been connected for 30 s"):
+        asked(6)
+
+
+def test_envelopes_of_a_lost_reply_are_delivered_after_all(
+    network: tuple[Agents, Roster, Recorder],
+) -> None:
+    agents, roster, recorder = network
     gossip = Gossip(build_topology("full", 2), roster, recorder, finished=0)
     mail: dict[int, list[dict[str, bytes]]] = {0: [], 1: []}
     for number in (1, 2, 3):
@@ -84,4 +123,3 @@ def test_envelopes_of_a_lost_reply_are_delivered_after_all(
     assert agents.greeted == [0, 1, 1]
     assert mail[0] == [{}, {"1/1/0": b"1 in 1"}, {"1/2/0": b"1 in 2"}]
     assert mail[1] == [{}, {"0/1/0": b"0 in 1"}, {"0/2/0": b"0 in 2"}], "what it had in round 1 was nothing"
-    tracker.finish("FINISHED")
