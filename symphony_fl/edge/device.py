@@ -173,7 +173,8 @@ def _well(word: dict[str, object] | None, longest: float) -> bool:
 def _node(device: Device, folder: Path, warm: bool) -> Sequence[Program]:
     """SuperNode and executor; the secret between them and the node's port are new at every start."""
     address = f"127.0.0.1:{free_port()}"
-    command = ["flower-supernode", "--superlink", device.superlink, "--port", address.rpartition(":")[2]]
+    command = [sys.executable, "-m", "clients.supernode", "--superlink", device.superlink]
+    command += ["--port", address.rpartition(":")[2]]
     command += ["--isolation", "process" if warm else "subprocess"]
     command += [
         "--node-config",
@@ -220,9 +221,9 @@ def _explain_node(tail: str) -> str:
     if "Exit Code: 305" in said:
         return (
             "the SuperLink refused the connection (Flower's exit code 305): it still waits for this node's last"
-            " connection to lapse, which takes up to a minute, or its key is not admitted"
+            " connection to lapse, which takes up to a minute, its key is not admitted, or this device's clock is wrong"
         )
-    return _last_line(said) if "Exit Code" in said or "Error" in said else ""
+    return _last_line(said) if any(word in said for word in ("Exit Code", "Error", "given up")) else ""
 
 
 def _last_line(tail: str) -> str:

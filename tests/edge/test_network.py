@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from device import greeting, order
 from edge_processes import Loopback
+from forwarder import Forwarder
 
 from clients.home import Home
 from clients.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
 from clients.service import Service
+from symphony_fl.edge.device import free_port
 from symphony_fl.recipe import load_recipe
 
 pytestmark = pytest.mark.slow
@@ -25,9 +27,20 @@ ROUNDS = 6
 OVERRIDES = ("agents=2", f"rounds={ROUNDS}", f"tasks.evaluate_every={ROUNDS}")
 
 
+class Behind(Loopback):
+    """Device 1 reaches the SuperLink through a forwarder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.forwarder = Forwarder(self.port)
+
+    def door(self, number: int) -> int:
+        return self.forwarder.port if number == 1 else self.port
+
+
 @pytest.fixture(scope="module")
-def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    network = Loopback(tmp_path_factory.mktemp("edge"))
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    network = Behind(tmp_path_factory.mktemp("edge"))
     try:
         network.start_network()
         for number in (0, 1):
@@ -35,6 +48,7 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
         yield network
     finally:
         network.close()
+        network.forwarder.close()
 
 
 def _calm(folder: Path) -> dict[str, str]:
@@ -95,7 +109,7 @@ def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopb
         "--network", str(loopback.network),
     )  # fmt: skip
     loopback.wait(lambda: _round(run) >= 1, 240)
-    loopback.kill("d1", "flower-supernode")
+    loopback.kill("d1", "clients.supernode")
     assert done.wait(timeout=400) == 0, loopback.said()
     found = json.loads(result.read_text())
     assert found["rounds"] == 30 and found["refused"] == {}
@@ -103,6 +117,18 @@ def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopb
     for number in (0, 1):
         state = Home(loopback.device(number) / "homes" / "second").load()
         assert state is not None and state.round == 30
+
+
+def test_a_supernode_that_gave_up_in_a_tls_handshake_is_started_again(loopback: Behind) -> None:
+    said, log = loopback.folder / "d1.txt", loopback.device(1) / "logs" / "node.log"
+    given_up, starts = "has given up its connection", "SuperNode ID"
+    before = log.read_text().count(starts)
+    loopback.forwarder.target = free_port()  # connections are taken, and end before the handshake does
+    loopback.forwarder.shut()
+    loopback.forwarder.open()
+    loopback.wait(lambda: given_up in said.read_text(), 120)
+    loopback.forwarder.target = loopback.port
+    loopback.wait(lambda: log.read_text().count(starts) > before, 120)
 
 
 def test_what_is_secret_is_private(loopback: Loopback) -> None:

@@ -16,10 +16,12 @@ from chaos_world import World
 from faults import faults
 from storm import Storm
 
+from clients.home import Home, HomeError
 from symphony_fl.edge.device import health
 from symphony_fl.keyfile import KEY_FILE
 
 TICK = 0.25  # seconds
+AFTER = 2  # rounds of the run that shows that all agents are there when all is over
 TAIL = 4  # rounds at the end of every run in which nothing is done
 POINTS = 0.03  # of accuracy that a run may be below the calm one
 RUN_SECONDS = 3600.0  # a run that takes longer has failed
@@ -70,6 +72,7 @@ class Chaos:
         self.plan = plan
         self.world = World(folder, plan.agents)
         self.outcome = Outcome(asdict(plan))
+        self._names: list[str] = []
 
     def carry_out(self) -> Outcome:
         """Everything; the network is stopped at the end."""
@@ -83,10 +86,9 @@ class Chaos:
             while self._minutes(started) < self.plan.minutes:
                 self.outcome.runs.append(self._run(f"storm{len(self.outcome.runs)}", storm, started))
             self.outcome.minutes = self._minutes(started)
-            self._check_alive()
-            if self._keys() != keys:
-                self.outcome.broken.append("a device's key has changed")
             self.outcome.faults = storm.table()
+            self._check_alive()
+            self._check_homes(keys)
             self._check_restored(storm)
         finally:
             self.world.close()
@@ -95,19 +97,22 @@ class Chaos:
     def _minutes(self, since: float) -> float:
         return (time.time() - since) / 60
 
-    def _run(self, name: str, storm: Storm | None, started: float = 0.0) -> dict[str, Any]:
+    def _run(
+        self, name: str, storm: Storm | None, started: float = 0.0, rounds: int | None = None
+    ) -> dict[str, Any]:
         """One run on the network, to its end, and its invariants."""
+        self._names.append(name)
         folder, result = self.folder / name, self.folder / f"{name}.json"
         done = self.world.symphony(
-            name, "run", self.plan.recipe, f"agents={self.plan.agents}", f"rounds={self.plan.rounds}",
+            name, "run", self.plan.recipe, f"agents={self.plan.agents}", f"rounds={rounds or self.plan.rounds}",
             *self.plan.overrides, "--run-dir", str(folder), "--json", str(result),
             "--network", str(self.world.network),
         )  # fmt: skip
         watch = Watch({n: self.world.device(n) / "homes" / name for n in range(self.plan.agents)})
         begun = time.time()
-        for rounds in self._follow(done, folder / "history.jsonl", watch, storm):
+        for reached in self._follow(done, folder / "history.jsonl", watch, storm):
             if storm is not None:
-                near = min(rounds.values(), default=0) > self.plan.rounds - TAIL
+                near = sum(reached.values()) > (self.plan.rounds - TAIL) * self.plan.agents
                 storm.turn(calm=near or self._minutes(started) >= self.plan.minutes)
             if time.time() - begun > RUN_SECONDS:
                 done.kill()
@@ -172,6 +177,23 @@ class Chaos:
             waiting = {number for number in waiting if health(self.world.device(number)) is None}
             time.sleep(TICK)
         self.outcome.broken += [f"agent {number}: is not alive" for number in sorted(waiting)]
+        after = self._run("after", None, rounds=AFTER)
+        if set(after.get("rounds", {}).values()) != {AFTER}:
+            self.outcome.broken.append(f"not all agents took part in a run afterwards: {after}")
+
+    def _check_homes(self, keys: list[bytes]) -> None:
+        """Of every run every home opens, and every device has the key it had."""
+        if self._keys() != keys:
+            self.outcome.broken.append("a device's key has changed")
+        for name in self._names:
+            for number in range(self.plan.agents):
+                try:
+                    state = Home(self.world.device(number) / "homes" / name).load()
+                except HomeError as error:
+                    self.outcome.broken.append(f"{name}, agent {number}: home lost: {error}")
+                    continue
+                if state is None:
+                    self.outcome.broken.append(f"{name}, agent {number}: home lost: it is empty")
 
     def _keys(self) -> list[bytes]:
         return [(self.world.device(number) / KEY_FILE).read_bytes() for number in range(self.plan.agents)]

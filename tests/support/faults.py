@@ -43,7 +43,7 @@ def faults(world: World) -> tuple[list[Fault], list[str]]:
     """Every kind this machine allows, and why others are left out."""
     found = [
         Fault("kill -9 agent process", _killer("clients.agent_process")),
-        Fault("kill -9 SuperNode", _killer("flower-supernode")),
+        Fault("kill -9 SuperNode", _killer("clients.supernode")),
         Fault("kill -9 symphony up", _kill_up, _start_again, (1.0, 5.0)),
         Fault("power cut: kill -9 all of a device", _power_cut, _start_again, (1.0, 10.0)),
         Fault("kill -9 SuperLink", _kill_superlink, network=True),
