@@ -12,7 +12,7 @@ run: $(READY)  ## the main job: four agents teach each other
 	$(BIN)/symphony run default
 
 test: $(READY)  ## all tests that take seconds, two files at a time
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)  ## and those that take minutes
 	$(BIN)/python -m pytest

@@ -9,7 +9,7 @@ from device import start_agent
 from flwr.app import ConfigRecord, Message
 from loopback import Loopback
 
-from clients.messages import CONFIG, OUTBOX, unpack_envelopes
+from clients.messages import OUTBOX, unpack_envelopes
 from clients.messenger import hand_over
 from strategies import server_app
 from strategies.roster import Roster
