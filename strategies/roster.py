@@ -29,6 +29,7 @@ from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow,
 
 HELLO = "query.hello"
 POLL_SECONDS = 0.5
+AGAIN_SECONDS = 15.0  # before a node that could not introduce its agent is greeted again
 GREETING_TIMEOUT = 600.0  # seconds; the first greeting loads the base model
 
 
@@ -62,6 +63,7 @@ class Roster:
         self._greeted: set[int] = set()
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
+        self._again: dict[int, float] = {}  # node that refused -> when it is greeted again, monotonic
         self._base = ""  # of the agents gathered; late joiners must hold the same
 
     def gather(self, grid: Grid, timeout: float, least: int = 0) -> None:
@@ -100,6 +102,9 @@ class Roster:
     def newcomers(self, grid: Grid) -> list[Message]:
         """Notice who is there now; a greeting for every node that has not answered one yet."""
         self._present = set(grid.get_node_ids())
+        now = time.monotonic()
+        for node in [node for node, when in self._again.items() if now >= when]:
+            self.forget(node)
         nodes = sorted(self._present - self._greeted)
         if nodes:
             log(INFO, "greeting %d node(s)", len(nodes))
@@ -118,6 +123,8 @@ class Roster:
         self._greeted.add(node)
         if reply.has_error():
             self._faults[node] = str(reply.error.reason).strip()
+            # Its disk may be full, or its agent away. A member may hold envelopes that nobody has had.
+            self._again[node] = time.monotonic() + (0.0 if node in self._agents else AGAIN_SECONDS)
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
         else:
             self._admit(node, reply.content)
@@ -126,6 +133,7 @@ class Roster:
         """Greet a node once more, as if it were new."""
         self._greeted.discard(node)
         self._faults.pop(node, None)
+        self._again.pop(node, None)
 
     def moved(self, agent: int, addresses: tuple[str, ...]) -> None:
         """Where an agent can be reached directly now; it may have roamed, or been started again."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
-from flwr.app import ConfigRecord, RecordDict
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from clients.messages import CONFIG, OUTBOX, ROTATIONS, pack_envelopes
+from strategies import roster as roster_module
 from strategies.roster import Roster
 from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
 from symphony_fl.exchange.rotation import seal_rotation
@@ -49,3 +52,44 @@ def test_a_key_that_the_known_one_signed_over_to_is_admitted_and_passed_on() -> 
     roster._admit(16, _introduction(0, new, statement))
     assert [(member.node, member.did) for member in roster.members()] == [(16, new)]
     assert roster.introduction() == {"roster": json.dumps({"0": new}), ROTATIONS: statement}
+
+
+def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    dids = {node: did_from_public_key(public_key_of(generate_private_key())) for node in (11, 12)}
+    full, now = {12}, [0.0]
+    greeted: list[int] = []
+    monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
+
+    class Grid:
+        def get_node_ids(self) -> list[int]:
+            return [11, 12]
+
+        def send_and_receive(self, messages: list[Message], *, timeout: float) -> list[Message]:
+            nodes = [message.metadata.dst_node_id for message in messages]
+            greeted.extend(nodes)
+            return [
+                Message(Error(2, "no space left on device"), reply_to=message)
+                if node in full
+                else Message(_introduction(node - 11, dids[node]), reply_to=message)
+                for node, message in zip(nodes, messages, strict=True)
+            ]
+
+    roster = Roster(2, ConfigRecord())
+    for when in (0.0, 10.0, 15.0):  # a stranger, as at the start of a run
+        now[0] = when
+        roster.refresh(Grid())  # type: ignore[arg-type]
+    assert greeted == [11, 12, 12]
+    full.clear()
+    now[0] = 30.0
+    roster.refresh(Grid())  # type: ignore[arg-type]
+    assert [member.agent for member in roster.members()] == [0, 1]
+    greeted.clear()
+    full.add(11)
+    roster.greet_again(0)  # its reply was lost, and its disk is full
+    for _ in range(3):
+        roster.refresh(Grid())  # type: ignore[arg-type]
+    full.clear()
+    roster.refresh(Grid())  # type: ignore[arg-type]
+    roster.refresh(Grid())  # type: ignore[arg-type]
+    assert greeted == [11, 11, 11, 11]

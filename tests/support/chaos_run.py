@@ -165,7 +165,7 @@ class Chaos:
             "seconds": result["seconds"],
             "updates": len(watch.envelopes),
             "of": self.plan.agents * self.plan.rounds,
-            "not_had": {agent: len(book.lost) for agent, book in books.items()},
+            "not_had": {agent: book.lost for agent, book in books.items()},
             "rounds": {agent: book.round for agent, book in books.items()},
             "refused": result["refused"],
         }
