@@ -179,18 +179,20 @@ class Endpoint:
             incoming = await self._endpoint.accept_next()
             if incoming is None:
                 return
-            if len(self._tasks) - len(self._busy) >= HANDSHAKES:
-                self._count(refusals.Crowded("too many handshakes under way"))
-                await incoming.refuse()
-                continue
-            task = asyncio.create_task(self._guarded(incoming))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            crowded = len(self._tasks) - len(self._busy) >= HANDSHAKES
+            task = asyncio.create_task(self._guarded(incoming, crowded))
+            if not crowded:
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, incoming: Any) -> None:
+    async def _guarded(self, incoming: Any, crowded: bool) -> None:
         """One connection attempt; whatever goes wrong with it goes wrong with it alone."""
         try:
-            await self._receive(incoming)
+            if crowded:
+                self._count(refusals.Crowded("too many handshakes under way"))
+                await incoming.refuse()
+            else:
+                await self._receive(incoming)
         except self._iroh.IrohError as error:  # whoever connected is gone, or was no peer of this protocol
             log(WARNING, "endpoint: a connection failed: %s", _brief(error))
 

@@ -62,7 +62,9 @@ def test_configuration_stops_at_the_edge() -> None:
     _forbid("symphony_fl/learning", "symphony_fl.recipe")
 
 
-@pytest.mark.parametrize(("package", "owner"), [("omegaconf", "recipe.py"), ("mlflow", "tracking.py")])
+@pytest.mark.parametrize(
+    ("package", "owner"), [("omegaconf", "recipe.py"), ("mlflow", "tracking.py"), ("iroh", "endpoint.py")]
+)
 def test_sole_users(package: str, owner: str) -> None:
     users = {
         path.name

@@ -107,3 +107,21 @@ def test_an_evaluation_that_is_not_whole_is_refused_and_the_round_goes_on(
     assert [event.agent for event in books.history.events("evaluate")] == [1]
     assert books.logged(0)["refused/message"] == 1
     assert books.logged(None)["diversity"] == 0.0, "one agent is not diverse"
+
+
+def test_direct_mail_is_booked_on_its_edge_by_the_receivers_word(tmp_path: Path, books: Books) -> None:
+    recorder = Recorder(
+        books.history, books.tracker, agents=2, rounds=5, evaluate_every=5, skills=["sort"], direct=True
+    )
+    assert recorder.report("train", 1, 0, _reply({"direct/1": 700.0, "fallback/unreachable": 1.0}))
+    for name, value in (("2", 1.0), ("x", 1.0), ("9" * 5000, 1.0), ("1", -1.0), ("1", 1e18)):
+        assert not recorder.report("train", 1, 1, _reply({f"direct/{name}": value}))
+    recorder.round_finished(1)
+    booked = books.history.metrics("bytes", 1, 0)
+    assert booked["bytes/direct"] == booked["bytes/received"] == booked["bytes/edge/1-0"] == 700
+    assert booked["bytes/superlink"] == 0 < booked["bytes/flower"]
+    assert books.history.metrics("bytes", 1, 1)["bytes/sent"] == 700
+    assert books.history.summary(2)["fallback"] == {"unreachable": 1}
+    assert books.recorder.report("train", 2, 0, _reply({"direct/1": 700.0}))
+    books.recorder.round_finished(2)
+    assert "bytes/direct" not in books.history.metrics("bytes", 2, 0), "a run whose mail the server sees"

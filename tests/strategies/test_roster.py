@@ -8,7 +8,7 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.messages import CONFIG, OUTBOX, ROTATIONS, pack_envelopes
+from clients.messages import ADDRESSES, CONFIG, OUTBOX, ROTATIONS, pack_envelopes
 from strategies import roster as roster_module
 from strategies.roster import Roster
 from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
@@ -93,3 +93,17 @@ def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.Mon
     roster.refresh(Grid())  # type: ignore[arg-type]
     roster.refresh(Grid())  # type: ignore[arg-type]
     assert greeted == [11, 11, 11, 11]
+
+
+def test_addresses_are_handed_on_and_bad_ones_keep_nobody_else_out() -> None:
+    dids = [did_from_public_key(public_key_of(generate_private_key())) for _ in range(3)]
+    roster = Roster(3, ConfigRecord())
+    for agent, addresses in ((0, '["127.0.0.1:1"]'), (1, "[]"), (2, '["example.org:1"]')):
+        content = _introduction(agent, dids[agent])
+        content.config_records[CONFIG][ADDRESSES] = addresses
+        roster._admit(11 + agent, content)
+    assert [member.agent for member in roster.members()] == [0, 1]
+    assert json.loads(str(roster.introduction()[ADDRESSES])) == {"0": ["127.0.0.1:1"]}
+    assert ADDRESSES not in roster.introduction({1})
+    roster.moved(1, ("10.0.0.1:2",))
+    assert json.loads(str(roster.introduction()[ADDRESSES])) == {"0": ["127.0.0.1:1"], "1": ["10.0.0.1:2"]}
