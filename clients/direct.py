@@ -16,7 +16,8 @@ from logging import WARNING
 from flwr.common import log
 
 from clients.agent import Agent
-from clients.endpoint import TIMED_OUT, UNREACHABLE, Endpoint, Letterbox
+from clients.desk import Letterbox
+from clients.endpoint import TIMED_OUT, UNREACHABLE, Endpoint
 from clients.inbox import INBOX_BYTES, Inbox, Name
 from clients.labels import mail_label, mail_order, narrowed, recipients_in
 from symphony_fl.exchange.delivery import (

@@ -15,13 +15,13 @@ import contextlib
 import re
 import threading
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from logging import WARNING
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from flwr.common import log
 
 from clients.addresses import MAX_ADDRESSES, AddressError, checked_address
+from clients.desk import Desk, Letterbox
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.delivery import ACCEPTED, HEAD_BYTES
 from symphony_fl.exchange.identity import IdentityError, did_from_public_key, public_key_from_did
@@ -44,29 +44,6 @@ T = TypeVar("T")
 
 class EndpointError(RuntimeError):
     """No endpoint can be had; says why."""
-
-
-class Desk(Protocol):
-    """Who decides what is accepted. Called from the endpoint's thread; refuses by raising EnvelopeError."""
-
-    def admits(self, did: str) -> bool: ...
-
-    def announced(self, did: str, head: bytes) -> int:
-        """Bytes of the body to come after that head."""
-
-    def deliver(self, did: str, head: bytes, body: bytes) -> None:
-        """Keep it, for good, before returning."""
-
-    def refused(self, error: EnvelopeError) -> None: ...
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """Where a neighbour can be reached, and what it is to be given."""
-
-    did: str
-    addresses: tuple[str, ...]
-    delivery: bytes
 
 
 class Endpoint:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from clients import endpoint as module
-from clients.endpoint import ALPN, Endpoint, EndpointError, Letterbox
+from clients.desk import Letterbox
+from clients.endpoint import ALPN, Endpoint, EndpointError
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.delivery import HEAD_BYTES, pack_delivery, read_body, read_head
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
