@@ -26,8 +26,8 @@ ROUNDS = 3
 
 @pytest.mark.slow
 def test_three_minutes_of_chaos(tmp_path: Path) -> None:
-    overrides = ("learner.steps=4", "learner.prompts=16", "tasks.evaluate_every=10")
-    outcome = Chaos(tmp_path, Plan(minutes=3.0, seed=0, overrides=overrides, rounds=20)).carry_out()
+    overrides = ("learner.steps=4", "learner.prompts=16", "tasks.evaluate_every=8")
+    outcome = Chaos(tmp_path, Plan(minutes=3.0, seed=0, overrides=overrides, rounds=16)).carry_out()
     told = markdown(outcome)
     print(told)
     assert outcome.broken == [], told

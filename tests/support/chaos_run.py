@@ -102,6 +102,7 @@ class Chaos:
     ) -> dict[str, Any]:
         """One run on the network, to its end, and its invariants."""
         self._names.append(name)
+        self.world.run = name
         folder, result = self.folder / name, self.folder / f"{name}.json"
         done = self.world.symphony(
             name, "run", self.plan.recipe, f"agents={self.plan.agents}", f"rounds={rounds or self.plan.rounds}",
@@ -178,7 +179,7 @@ class Chaos:
             time.sleep(TICK)
         self.outcome.broken += [f"agent {number}: is not alive" for number in sorted(waiting)]
         after = self._run("after", None, rounds=AFTER)
-        if set(after.get("rounds", {}).values()) != {AFTER}:
+        if min(after.get("rounds", {-1: 0}).values()) < AFTER:  # more: of agents that work ahead
             self.outcome.broken.append(f"not all agents took part in a run afterwards: {after}")
 
     def _check_homes(self, keys: list[bytes]) -> None:

@@ -25,12 +25,14 @@ class World(Loopback):
     Attributes
     ----------
     forwarders, clocks : by agent number; clocks is empty where there is no C compiler
+    run : the name of the run that is going on
     small_disks : whether every device lies on a small file system of its own, which takes root on Linux
     """
 
     def __init__(self, folder: Path, agents: int) -> None:
         super().__init__(folder)
         self.agents = agents
+        self.run = ""
         self.forwarders = {number: Forwarder(self.port) for number in range(agents)}
         library = compile_skew(folder)
         self.clocks = (

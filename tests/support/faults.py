@@ -125,14 +125,14 @@ def _clear(world: World, number: int) -> None:
 
 
 def _corrupt(world: World, number: int, rng: random.Random) -> bool:
-    """Flip bytes of the newest home's state while its agent is stopped, so that it does not write it anew, then kill
-    it: the state it opens next is the damaged one."""
-    files = list(world.device(number).glob(f"homes/*/{STATE}"))
+    """Flip bytes of the run's state while its agent is stopped, so that it does not write it anew, then kill it: the
+    state it opens next is the damaged one."""
+    file = world.device(number) / "homes" / world.run / STATE
     agents = world.parts(f"d{number}", "clients.agent_process")
-    if not files or not agents:
+    if not file.exists() or not agents:
         return False
     agents[0].send_signal(signal.SIGSTOP)
-    _flip(max(files, key=lambda file: file.stat().st_mtime), rng)
+    _flip(file, rng)
     agents[0].kill()
     return True
 
