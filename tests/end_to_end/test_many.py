@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from symphony_fl.benchmarks.relay import row
 
 Run = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.slow
 def test_agents_that_share_nodes_end_as_those_that_do_not(run: Run) -> None:
     settings = ("agents=5", "learner.steps=1", "exchange.encryption=edge")
     apart = run("smoke", *settings, folder="apart")
