@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from symphony_fl.learning.episodes import Counts, Episode
 from symphony_fl.learning.memory import Memory, MemoryFileError, evictions
+from symphony_fl.learning.memory_schema import FORMAT
 from symphony_fl.learning.skills import Task
 
 POLICY = "ab" * 32
@@ -158,7 +159,7 @@ def test_what_is_no_memory_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "other")
     other.execute("CREATE TABLE something (x)")
     other.close()
-    with pytest.raises(MemoryFileError, match="format 0, this version reads 1"):
+    with pytest.raises(MemoryFileError, match=f"format 0, this version reads {FORMAT}"):
         Memory(tmp_path / "other", capacity=1)
 
 
