@@ -112,19 +112,6 @@ def mean_by_skill(tasks: Sequence[Task], rewards: Sequence[float]) -> dict[str, 
     return {skill: sum(values) / len(values) for skill, values in found.items()}
 
 
-def accuracy(
-    model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    tasks: Sequence[Task],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-) -> dict[str, float]:
-    """Greedy: the mean reward per skill, in the order in which the skills first occur in ``tasks``."""
-    rewards = greedy_rewards(model, tokenizer, tasks, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return mean_by_skill(tasks, rewards)
-
-
 def _decode(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -9,15 +9,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pair
 import pytest
 from chaos_ledger import Watch, balance
 from chaos_run import Chaos, Plan, markdown
-from device import greeting, order
 from forwarder import Forwarder
 
 from clients.home import Home
-from clients.messages import CONFIG, OUTBOX, unpack_envelopes
-from clients.service import Service
 from symphony_fl.exchange.seen import Seen
 from symphony_fl.recipe import load_recipe
 
@@ -40,20 +38,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     folder = tmp_path_factory.mktemp("books")
     recipe = load_recipe("default", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2"))
     watch = Watch({number: folder / str(number) for number in (0, 1)})
-    services = [Service(n, lambda run, n=n: Home(folder / str(n)), lasting=False) for n in (0, 1)]
-    roster = {
-        n: str(service.answer("hello", greeting(recipe)).config_records[CONFIG]["did"])
-        for n, service in enumerate(services)
-    }
-    mail: list[dict[str, bytes]] = [{}, {}]
-    for round in range(1, ROUNDS + 1):
-        replies = [s.answer("train", order(recipe, round, mail[n], roster)) for n, s in enumerate(services)]
-        watch.look()
-        boxes = [unpack_envelopes(reply, OUTBOX) for reply in replies]
-        mail = [{f"{1 - n}/{round}/0": boxes[1 - n]["0"]} for n in (0, 1)]
-    services[0].answer(
-        "evaluate", order(recipe, ROUNDS, mail[0], roster)
-    )  # agent 1 does not get the last one
+    pair.play(recipe, folder, watch.look).evaluate(0)  # agent 1 does not get the last one
     return watch
 
 

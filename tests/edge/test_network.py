@@ -11,14 +11,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import pair
 import pytest
-from device import greeting, order
 from edge_processes import Loopback
 from forwarder import Forwarder
 
 from clients.home import Home
-from clients.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
-from clients.service import Service
+from clients.messages import unpack_details
 from symphony_fl.edge.device import free_port
 from symphony_fl.recipe import load_recipe
 
@@ -54,18 +53,8 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 def _calm(folder: Path) -> dict[str, str]:
     """Agent -> digest of its adapter at the end, of two agents that hand each other their mail."""
     recipe = load_recipe("smoke", OVERRIDES)
-    services = [Service(n, lambda run, n=n: Home(folder / str(n)), lasting=False) for n in (0, 1)]
-    roster = {
-        n: str(service.answer("hello", greeting(recipe)).config_records[CONFIG]["did"])
-        for n, service in enumerate(services)
-    }
-    mail: list[dict[str, bytes]] = [{}, {}]
-    for round in range(1, ROUNDS + 1):
-        replies = [s.answer("train", order(recipe, round, mail[n], roster)) for n, s in enumerate(services)]
-        boxes = [unpack_envelopes(reply, OUTBOX) for reply in replies]
-        mail = [{f"{1 - n}/{round}/0": boxes[1 - n]["0"]} for n in (0, 1)]
-    ends = [s.answer("evaluate", order(recipe, ROUNDS, mail[n], roster)) for n, s in enumerate(services)]
-    return {str(n): unpack_details(end)["adapter"] for n, end in enumerate(ends)}
+    both = pair.play(recipe, folder)
+    return {str(n): unpack_details(both.evaluate(n))["adapter"] for n in (0, 1)}
 
 
 def _round(run: Path) -> int:

@@ -7,23 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from checkout import copy_checkout
+
 from clients.home import Home
 from symphony_fl.components import check_recipe
 from symphony_fl.launch import private_superlink, run_recipe
 from symphony_fl.recipe import load_recipe
 
 Run = Callable[..., dict[str, Any]]
-ROOT = Path(__file__).resolve().parents[2]
 EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",
             "agents=4", "rounds=3")  # fmt: skip
 
 
 def _hostile_checkout(folder: Path) -> Path:
-    folder.mkdir()
-    for name in ("symphony_fl", "strategies", "clients", "recipes"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / name)
+    copy_checkout(folder)
     shutil.copy(Path(__file__).with_name("hostile_relay.py"), folder / "strategies" / "hostile_relay.py")
     gossip = folder / "strategies" / "gossip.py"
     text = gossip.read_text()

@@ -6,33 +6,23 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checkout import copy_checkout
 from mlflow import MlflowClient
 
 from symphony_fl.components import check_recipe
 from symphony_fl.launch import SuperLink, private_superlink, run_recipe
 from symphony_fl.recipe import load_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
 REFUSED = {
     "truncated", "oversized", "replayed", "bad_signature", "malformed", "wrong_run", "wrong_layout", "bomb",
     "not_finite", "bad_indices",
 }  # fmt: skip
 
 
-def _checkout(folder: Path) -> Path:
-    """A copy of the app, to be changed by a test."""
-    folder.mkdir()
-    for name in ("symphony_fl", "strategies", "clients", "recipes"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
 def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
     symphony_home: Path, tmp_path: Path
 ) -> None:
-    app = _checkout(tmp_path / "hostile-app")
+    app = copy_checkout(tmp_path / "hostile-app")
     shutil.copy(Path(__file__).with_name("hostile_app.py"), app / "clients" / "hostile_app.py")
     settings = (app / "pyproject.toml").read_text()
     (app / "pyproject.toml").write_text(settings.replace("clients.client_app:app", "clients.hostile_app:app"))

@@ -7,11 +7,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from greedy import accuracy
 from plain_logprobs import completion_logprobs
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from symphony_fl.learning import sampling
-from symphony_fl.learning.sampling import Rollout, accuracy, generate
+from symphony_fl.learning.sampling import Rollout, generate
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 from symphony_fl.learning.tasks import held_out

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from greedy import accuracy
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from symphony_fl.learning import warm_start
 from symphony_fl.learning.model_cache import build_once, models_folder
-from symphony_fl.learning.sampling import accuracy
 from symphony_fl.learning.skills.symbolic import SYMBOLIC, question_of
 from symphony_fl.learning.tasks import TaskSampler, held_out, is_reserved
 from symphony_fl.learning.tiny import build_tiny, initial_model, tiny_digest, tiny_tokenizer
