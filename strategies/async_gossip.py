@@ -22,6 +22,7 @@ averaging of both ends; each end merges when it gets its mail, and weighs it by 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from logging import INFO
 
 from flwr.app import ArrayRecord, ConfigRecord, MessageType
@@ -33,10 +34,12 @@ from strategies.clocks import Clock, VirtualClock
 from strategies.courier import Answer, Courier, Job
 from strategies.deadlines import Deadlines
 from strategies.gossip import Gossip
+from strategies.mailbox import posted_bytes
 from strategies.recorder import Recorder
 from strategies.roster import Member, Roster
 from symphony_fl.exchange.topology import Topology
 
+Times = Mapping[int, Mapping[int, float]]  # agent -> its own rounds that are booked -> when they ended
 PAUSE_SECONDS, MOST_PAUSE = 0.02, 0.5  # between two turns in which nothing came, growing
 
 
@@ -74,6 +77,7 @@ class AsyncGossip(Gossip):
         self.booked = {agent: max(times) for agent, times in recorder.history.own_rounds().items()}
         self._round = self._done // roster.agents  # the network's, finished
         self._due: dict[int, set[int]] = {}  # network round -> agents still to be evaluated for it
+        self._outboxes: dict[int, dict[str, bytes]] = {}  # agent -> what its answer, not yet taken, brings
         self._known: set[int] = set()  # agents whose kept mail was posted, since this server began
 
     def start(
@@ -104,6 +108,7 @@ class AsyncGossip(Gossip):
                 break
             came = courier.turn()
             self._excuse(courier.away())
+            self._weigh(courier)
             ending = self.clock.ready(courier.answers)
             for agent in ending:
                 self._take(agent, courier.take(agent))
@@ -147,7 +152,7 @@ class AsyncGossip(Gossip):
         for when, begins, agent, own in sorted(happened):
             if begins:
                 # An evaluation that is due waits for this job: after it, mail would be that of another instant.
-                self._begin_round(courier, members[agent], at=when)
+                self._begin_round(courier, members[agent], at=when, times=times)
             else:
                 self._post(agent, own, members[agent].outbox[own])
 
@@ -174,11 +179,14 @@ class AsyncGossip(Gossip):
         if not due:
             self._begin_round(courier, member)
             return
-        courier.begin(agent, Job(MessageType.EVALUATE, due[-1], self.mailbox.mail(agent), due))
-        self.clock.begin(agent, 0)
+        mail = self.mailbox.mail(agent)
+        courier.begin(agent, Job(MessageType.EVALUATE, due[-1], mail, due))
+        self.clock.begin(agent, 0, received=sum(map(len, mail.values())))
 
-    def _begin_round(self, courier: Courier, member: Member, at: float | None = None) -> None:
-        """The agent's next round, if the run has rounds left."""
+    def _begin_round(
+        self, courier: Courier, member: Member, at: float | None = None, times: Times | None = None
+    ) -> None:
+        """The agent's next round, if the run has rounds left. In a run taken up: when, and what ended when."""
         if not self._left(courier):
             return
         agent = member.agent
@@ -186,8 +194,21 @@ class AsyncGossip(Gossip):
         booked = self.booked.get(agent, 0)
         kept = [own for own in member.outbox if own > booked]
         number = min(kept, default=max(booked + 1, member.round))
-        courier.begin(agent, Job(MessageType.TRAIN, number, self.mailbox.mail(agent)))
-        self.clock.begin(agent, number, at)
+        mail = self.mailbox.mail(agent)
+        courier.begin(agent, Job(MessageType.TRAIN, number, mail))
+        self.clock.begin(
+            agent, number, at, sum(map(len, (mail if times is None else _new(mail, agent, times)).values()))
+        )
+
+    def _weigh(self, courier: Courier) -> None:
+        """Tell the clock what new answers bring: its way to the neighbours is part of the job."""
+        for agent, answer in courier.answers.items():
+            if answer.job.kind == MessageType.TRAIN and agent not in self._outboxes:
+                own = answer.job.number
+                self._outboxes[agent] = self._outbox(own, agent, answer.message)
+                assert self.topology is not None
+                neighbours = self.topology.neighbours(agent, own)
+                self.clock.weigh(agent, posted_bytes(neighbours, self._outboxes[agent]))
 
     def _left(self, courier: Courier) -> int:
         """Rounds that nobody has done or begun; what somebody who is away has begun is for the others to do."""
@@ -208,7 +229,7 @@ class AsyncGossip(Gossip):
             self.booked[agent] = own
             network = -(-min(self._done, self.total) // self.roster.agents)
             self.recorder.book("train", network, agent, answer.report, own, self.clock.now)
-        self._post(agent, own, self._outbox(own, agent, answer.message))
+        self._post(agent, own, self._outboxes.pop(agent))
         while self._round < min(self._done, self.total) // self.roster.agents:
             self._round += 1
             self._round_finished(self._round)
@@ -262,3 +283,15 @@ class AsyncGossip(Gossip):
                 self.clock.now,
                 behind,
             )
+
+
+def _new(mail: Mapping[str, bytes], agent: int, times: Times) -> dict[str, bytes]:
+    """Of the mail put before an agent again, what it has not had: that was posted after its last round began."""
+    ended = sorted(times.get(agent, {}).values())
+    began = ended[-2] if len(ended) > 1 else 0.0
+    found = {}
+    for label, data in mail.items():
+        sender, round = map(int, label.split("/")[:2])
+        if times.get(sender, {}).get(round, 0.0) > began:
+            found[label] = data
+    return found

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from symphony_fl.hardware import Fleet
+
 
 class Clock(Protocol):
     """Says which answers may be taken now."""
@@ -23,8 +25,13 @@ class Clock(Protocol):
         """Seconds since the run began."""
         ...
 
-    def begin(self, agent: int, round: int, at: float | None = None) -> None:
-        """An agent has begun its round of that number, now or at another time; 0 for what takes no time."""
+    def begin(self, agent: int, round: int, at: float | None = None, received: int = 0) -> None:
+        """An agent has begun its round of that number, now or at another time, with so many bytes of mail; 0 for what
+        takes no time."""
+        ...
+
+    def weigh(self, agent: int, sent: int) -> None:
+        """The agent has answered, with so many bytes for its neighbours: to be said before its job may end."""
         ...
 
     def set_aside(self, agent: int) -> None:
@@ -40,22 +47,48 @@ class Clock(Protocol):
 class VirtualClock:
     """Time that passes from one job's end to the next.
 
+    A job lasts as long as the way of its mail, the round, and the way of what the agent shares. What that weighs is
+    known with the answer; until then the job ends no earlier than without it, so nothing later is taken before. An
+    evaluation takes no time: the way of the mail that comes with it is part of the next round.
+
     Parameters
     ----------
     seconds : (agent, round) -> virtual seconds of a round
+    fleet : the agents' links and outages; None: transfers take no time, and everybody is always there
     """
 
-    def __init__(self, seconds: Callable[[int, int], float]) -> None:
+    def __init__(self, seconds: Callable[[int, int], float], fleet: Fleet | None = None) -> None:
         self.now = 0.0
         self._seconds = seconds
+        self._fleet = fleet
         self._ends: dict[int, float] = {}
+        self._jobs: dict[int, tuple[float, float]] = {}  # agent -> start and seconds of what is in _ends
+        self._owed: dict[int, int] = {}  # agent -> bytes of mail whose way has taken no time yet
 
-    def begin(self, agent: int, round: int, at: float | None = None) -> None:
+    def begin(self, agent: int, round: int, at: float | None = None, received: int = 0) -> None:
         start = self.now if at is None else at
-        self._ends[agent] = start + (self._seconds(agent, round) if round else 0.0)
+        owed = self._owed.pop(agent, 0) + received
+        if not round:
+            self._owed[agent] = owed
+            self._ends[agent] = start
+            return
+        way = 0.0 if self._fleet is None else self._fleet.agents[agent].download(owed)
+        self._jobs[agent] = (start, way + self._seconds(agent, round))
+        self._ends[agent] = self._end(agent, 0)
+
+    def weigh(self, agent: int, sent: int) -> None:
+        if agent in self._ends and agent in self._jobs:
+            self._ends[agent] = self._end(agent, sent)
+
+    def _end(self, agent: int, sent: int) -> float:
+        start, seconds = self._jobs[agent]
+        if self._fleet is None:
+            return start + seconds
+        return self._fleet.end(agent, start, seconds + self._fleet.agents[agent].upload(sent))
 
     def set_aside(self, agent: int) -> None:
         self._ends.pop(agent, None)
+        self._jobs.pop(agent, None)
 
     def ready(self, answered: Collection[int]) -> list[int]:
         """All whose jobs end at the next instant, by agent number, once every one of them has answered."""
@@ -68,11 +101,12 @@ class VirtualClock:
             return []
         self.now = max(self.now, instant)
         for agent in ending:
-            del self._ends[agent]
+            self.set_aside(agent)
         return ending
 
     def behind_barrier(self, agents: int, rounds: int) -> float:
-        """Seconds that as many rounds take agents in step, each round as long as its slowest agent."""
+        """Seconds that as many rounds take agents in step, each round as long as its slowest agent; transfers and
+        outages aside."""
         return sum(
             max(self._seconds(agent, round) for agent in range(agents)) for round in range(1, rounds + 1)
         )
@@ -95,7 +129,10 @@ class WallClock:
     def now(self) -> float:
         return self._time() - self._start
 
-    def begin(self, agent: int, round: int, at: float | None = None) -> None:
+    def begin(self, agent: int, round: int, at: float | None = None, received: int = 0) -> None:
+        return None
+
+    def weigh(self, agent: int, sent: int) -> None:
         return None
 
     def set_aside(self, agent: int) -> None:

@@ -57,3 +57,8 @@ class Mailbox:
                 self._sizes[recipient] -= len(data)
                 delivered[int(handed_over_by(label))] += len(data)
         return dict(delivered)
+
+
+def posted_bytes(neighbours: Sequence[int], outbox: Mapping[str, bytes]) -> int:
+    """Bytes of all the copies that `post` makes of an outbox."""
+    return sum(len(data) * len(recipients_in(wanted, neighbours)) for wanted, data in outbox.items())

@@ -27,10 +27,11 @@ from strategies.isolated import isolated
 from strategies.many import ManyPerNode
 from strategies.recorder import Recorder
 from strategies.roster import Roster
-from symphony_fl.asynchrony import is_asynchronous, round_seconds
+from symphony_fl.asynchrony import is_asynchronous
 from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.components import check_recipe, recipe_rule, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
+from symphony_fl.hardware import recipe_fleet, round_seconds
 from symphony_fl.history import History
 from symphony_fl.launcher import die_with_launcher
 from symphony_fl.plots import plot_run
@@ -137,7 +138,7 @@ def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: 
     options, most = recipe.async_gossip, recipe.limits.round_timeout
     clock: Clock
     if recipe.clock.kind == "virtual":
-        clock = VirtualClock(partial(round_seconds, recipe))
+        clock = VirtualClock(partial(round_seconds, recipe), recipe_fleet(recipe))
     else:
         booked = recorder.history.own_rounds().values()
         clock = WallClock(passed=max((max(times.values()) for times in booked), default=0.0))

@@ -51,3 +51,17 @@ class ClockOptions:
     jitter: float = option(
         0.0, "standard deviation of the logarithm of a round's duration (virtual)", low=0, high=2
     )
+    bandwidths: list[str] = option(
+        [],
+        "Mbit/s of the agents' links, 10 or up/down 5/50, dealt out to the agents in turn; none: transfers take "
+        "no time (virtual)",
+    )
+    latency: float = option(
+        0.0, "seconds added to every transfer of an agent's mail (virtual)", low=0, high=3600
+    )
+    availability: list[float] = option(
+        [], "shares of the time that agents are on line, dealt out to them in turn; none: always (virtual)"
+    )
+    outage: float = option(
+        300.0, "seconds for which a device stays on line or off line at a time (virtual)", above=0, high=1e9
+    )

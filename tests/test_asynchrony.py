@@ -6,21 +6,16 @@ import statistics
 
 import pytest
 
-from symphony_fl.asynchrony import (
-    DEVICES,
-    agent_speeds,
-    kept_outboxes,
-    last_round,
-    round_seconds,
-)
+from symphony_fl.asynchrony import kept_outboxes, last_round
 from symphony_fl.components import check_recipe
+from symphony_fl.hardware import agent_speeds, round_seconds, speed_of
 from symphony_fl.recipe import RecipeError, load_recipe
 
 
 def test_speeds_are_numbers_or_devices_dealt_out_in_turn() -> None:
     assert agent_speeds([], 3) == [1.0, 1.0, 1.0]
     assert agent_speeds(["rtx3060", "2"], 3) == [1.0, 2.0, 1.0]
-    assert DEVICES["rtx4090"] > DEVICES["rtx3060"] > DEVICES["m2"] > DEVICES["jetson_orin_nano"]
+    assert speed_of("rtx4090") > speed_of("rtx3060") == 1 > speed_of("m2") > speed_of("jetson_orin_nano")
 
 
 def test_durations_follow_speed_and_jitter_is_the_same_for_everyone_who_asks() -> None:

@@ -16,8 +16,8 @@ from strategies import courier, server_app
 from strategies.async_gossip import SilenceError
 from strategies.clocks import VirtualClock
 from strategies.roster import Roster
-from symphony_fl.asynchrony import round_seconds
 from symphony_fl.components import check_recipe
+from symphony_fl.hardware import round_seconds
 from symphony_fl.history import History
 from symphony_fl.recipe import Recipe, load_recipe
 from symphony_fl.tracking import Tracker
