@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.clocks import VirtualClock, WallClock
+from symphony_fl.hardware import Fleet, Hardware
 
 
 def test_the_earliest_end_is_waited_for_and_later_answers_are_kept() -> None:
@@ -84,3 +85,77 @@ def test_the_wall_clock_takes_answers_as_they_come_and_goes_on_after_a_resume() 
     clock.set_aside(0)
     assert clock.ready([2, 0, 1]) == [2, 0, 1]
     assert clock.now == pytest.approx(57.0)
+
+
+MB = 1_000_000
+LINKS = Fleet(tuple(Hardware(up=8, down=80) for _ in range(3)))  # up 1 MB/s, down 10 MB/s
+
+
+def test_mail_takes_its_way_and_what_is_shared_too() -> None:
+    clock = VirtualClock(lambda agent, round: 10.0, LINKS)
+    clock.begin(0, 1, received=20 * MB)
+    clock.begin(1, 1)
+    clock.weigh(1, 3 * MB)
+    assert clock.ready([1]) == [], "agent 0 ends at 12 or later, as far as is known; agent 1 at 13"
+    clock.weigh(0, 4 * MB)
+    assert clock.ready([1, 0]) == [1] and clock.now == 13.0
+    assert clock.ready([0]) == [0] and clock.now == 16.0
+
+
+def test_the_way_of_an_evaluations_mail_is_part_of_the_next_round() -> None:
+    clock = VirtualClock(lambda agent, round: 10.0, LINKS)
+    clock.begin(0, 0, received=50 * MB)
+    assert clock.ready([0]) == [0] and clock.now == 0.0
+    clock.begin(0, 1, received=10 * MB)
+    assert clock.ready([0]) == [0] and clock.now == 16.0
+    clock.begin(0, 2)
+    assert clock.ready([0]) == [0] and clock.now == 26.0, "it is paid for once"
+
+
+def test_a_device_that_is_off_line_ends_later() -> None:
+    fleet = Fleet((Hardware(availability=0.3), Hardware()), seed=1, outage=5.0)
+    clock = VirtualClock(lambda agent, round: 10.0, fleet)
+    clock.begin(0, 1)
+    clock.begin(1, 1)
+    assert clock.ready([0, 1]) == [1] and clock.now == 10.0
+    assert clock.ready([0]) == [0] and clock.now == fleet.end(0, 0.0, 10.0) > 10.0
+
+
+def test_without_a_fleet_bytes_take_no_time() -> None:
+    clock = VirtualClock(lambda agent, round: 0.1 + 0.2)
+    clock.begin(0, 1, at=0.7, received=10**9)
+    clock.weigh(0, 10**9)
+    assert clock.ready([0]) == [0] and clock.now == 0.7 + (0.1 + 0.2)
+
+
+@given(st.integers(0, 1000))
+def test_the_order_of_jobs_with_transfers_does_not_depend_on_the_order_of_answers(seed: int) -> None:
+    def play(order: random.Random) -> list[tuple[float, int]]:
+        drawn = random.Random(seed)
+        seconds = {(a, r): drawn.choice([1.0, 1.5, 2.0]) for a in range(3) for r in range(1, 9)}
+        sizes = {key: drawn.choice([0, MB // 2, MB]) for key in seconds}
+        fleet = Fleet(
+            tuple(Hardware(up=8, down=8, availability=0.6) for _ in range(3)), seed=seed, outage=1.0
+        )
+        clock = VirtualClock(lambda agent, round: seconds[agent, round], fleet)
+        rounds, answered, events = dict.fromkeys(range(3), 1), [], []
+        busy = {0, 1, 2}
+        for agent in sorted(busy):
+            clock.begin(agent, 1)
+        while len(events) < 12:
+            agent = order.choice(sorted(busy))
+            busy.remove(agent)
+            answered.append(agent)
+            clock.weigh(agent, sizes[agent, rounds[agent]])
+            while ending := clock.ready(answered):
+                for agent in ending:
+                    answered.remove(agent)
+                    events.append((clock.now, agent))
+                    rounds[agent] = min(8, rounds[agent] + 1)
+                for agent in ending:
+                    clock.begin(agent, rounds[agent], received=sizes[agent, rounds[agent]])
+                    busy.add(agent)
+        return events[:12]
+
+    first = play(random.Random(1))
+    assert first == play(random.Random(2)) == sorted(first)
