@@ -19,6 +19,7 @@ from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_ke
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.tables import comparison_table, summary_table
+from symphony_fl.timing import add_timing
 
 INTERRUPTED = 130
 
@@ -284,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=5000)
     add_commands(command)
+    add_timing(command)
     return parser
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from symphony_fl.cli import main
 from symphony_fl.hardware import Fleet, Hardware, recipe_fleet
 from symphony_fl.history import Event, History
 from symphony_fl.recipe import load_recipe
@@ -110,3 +112,18 @@ def test_agents_out_of_step_lived_by_their_own_clock(tmp_path: Path) -> None:
 def test_too_few_devices_are_refused(history: History) -> None:
     with pytest.raises(TimeError, match="devices: 1, must be at least one per agent, 2"):
         evaluated_seconds(history, load_recipe("gossip", ["agents=2"]), Fleet((Hardware(),)))
+
+
+def test_the_command_tells_a_row_per_link_and_refuses_what_holds_no_run(
+    history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe("gossip", ["agents=2", "topology.name=full", "clock.speeds=[1,0.5]"])
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    arguments = ["--accuracy", "0.6", "--mbit", "8", "16", "--json", str(tmp_path / "rows.json")]
+    assert main(["timing", str(tmp_path), *arguments]) == 0
+    # 60 s are a round's here, by the recipe's clock: 2 + 120 + 1, and 1 + 120 + 0.5.
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [(row["mbit"], row["seconds_to_accuracy"]) for row in rows] == [("8", 123.0), ("16", 121.5)]
+    assert "121.5" in capsys.readouterr().out
+    assert main(["timing", str(tmp_path / "nothing")]) == 2
+    assert "holds no run" in capsys.readouterr().err

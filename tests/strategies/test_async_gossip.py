@@ -122,6 +122,19 @@ def test_the_virtual_clock_makes_mail_independent_of_real_order_and_lost_replies
         assert {e.agent for e in histories[0].events("evaluate") if e.round == number} == {0, 1, 2, 3}
 
 
+def test_slow_links_and_outages_delay_everybody_alike_whatever_really_happened_when(play: Play) -> None:
+    base = (*FAST, "rounds=6", "topology.name=ring", "tasks.evaluate_every=2", "clock.jitter=0")
+    # A scripted envelope has 15 bytes and goes to two neighbours: 60 s up and 60 s down, and a second each of latency.
+    links = ("clock.bandwidths=[0.000004]", "clock.latency=1")
+    even = recipe_of("async_gossip", *base, *links, "clock.speeds=[]")
+    own = play(even, network(even), name="even").own_rounds()
+    assert [own[2][round] for round in (1, 2, 3)] == pytest.approx([60 + 61, 2 * 121 + 61, 3 * 121 + 2 * 61])
+    uneven = recipe_of("async_gossip", *base, *links, "clock.availability=[0.5,1]")
+    loops = [network(uneven), network(uneven, seed=1)]
+    found = [play(uneven, loop, name=f"uneven{number}").own_rounds() for number, loop in enumerate(loops)]
+    assert found[0] == found[1] and loops[0].handler.given == loops[1].handler.given
+
+
 def test_every_update_reaches_every_neighbour_once_and_in_order(play: Play) -> None:
     recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology.name=ring")
     loop = network(recipe)
@@ -233,13 +246,16 @@ def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("rule", ["average", "epidemic"])
+SLOW_LINKS = ("clock.bandwidths=[0.001,0.002/0.01]", "clock.latency=0.5", "clock.availability=[0.7,1]")
+
+
+@pytest.mark.parametrize(("rule", "links"), [("average", ()), ("epidemic", ()), ("epidemic", SLOW_LINKS)])
 def test_a_run_stopped_anywhere_goes_on_and_ends_with_the_same_adapters(
-    play: Play, tmp_path: Path, rule: str
+    play: Play, tmp_path: Path, rule: str, links: tuple[str, ...]
 ) -> None:
     recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=4", "learner.steps=1", "learner.prompts=2",
                        "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=2", f"exchange.rule={rule}",
-                       "exchange.selection=topk", "exchange.density=0.2")  # fmt: skip
+                       "exchange.selection=topk", "exchange.density=0.2", *links)  # fmt: skip
     calm = play(recipe, real_network(recipe, tmp_path / "calm"), name="calm")
     stopped = None
     for stop in (4, 5, None):
