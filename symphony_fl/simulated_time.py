@@ -30,10 +30,11 @@ class TimeError(ValueError):
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a round took: `agents` that took part, `samples` each of them worked on (one trainer: all of them), and
-    bytes by agent."""
+    """What a round took: the `network`'s number of agents, the `agents` that took part, `samples` each of them worked
+    on (one trainer: all of them), and bytes by agent."""
 
     number: int
+    network: int
     agents: tuple[int, ...]
     samples: int
     received: Mapping[int, float]
@@ -87,12 +88,28 @@ def alone(fleet: Fleet, round: Traffic, start: float) -> float:
 def workers(fleet: Fleet, round: Traffic, start: float) -> float:
     """Agent 0 trains on older samples while the others generate the next ones in equal shares (section 6.2, one step
     and two steps): max(end(t, d + c(0, n) + u) of agent 0, max over the w others of end(t, d + c(n / w, 0) + u))."""
-    others = len(fleet.agents) - 1
+    return max(_generated(fleet, round, start), _trained(fleet, round, start))
+
+
+def in_turn(fleet: Fleet, round: Traffic, start: float) -> float:
+    """The others generate in equal shares, then agent 0 trains on that: as `workers`, one after the other."""
+    return _trained(fleet, round, _generated(fleet, round, start))
+
+
+def _trained(fleet: Fleet, round: Traffic, start: float) -> float:
+    item = fleet.agents[TRAINER]
+    seconds = item.download(round.received.get(TRAINER, 0.0)) + item.upload(round.sent.get(TRAINER, 0.0))
+    return fleet.end(TRAINER, start, seconds + fleet.compute(TRAINER, round.number, 0, round.samples))
+
+
+def _generated(fleet: Fleet, round: Traffic, start: float) -> float:
+    others = [agent for agent in range(round.network) if agent != TRAINER]
     ends = []
-    for agent, item in enumerate(fleet.agents):
-        generated, trained = (0.0, round.samples) if agent == TRAINER else (round.samples / others, 0.0)
+    for agent in others:
+        item = fleet.agents[agent]
         seconds = item.download(round.received.get(agent, 0.0)) + item.upload(round.sent.get(agent, 0.0))
-        ends.append(fleet.end(agent, start, seconds + fleet.compute(agent, round.number, generated, trained)))
+        seconds += fleet.compute(agent, round.number, round.samples / len(others), 0)
+        ends.append(fleet.end(agent, start, seconds))
     return max(ends)
 
 
@@ -100,11 +117,24 @@ BARRIERS: dict[str, Barrier] = {
     "gossip": peers,
     "isolated": peers,
     "fedavg": server,
-    "sync_centralized": alone,
-    "async1_centralized": workers,
-    "async2_decentralized": workers,
+    "centralized": workers,
 }
 """By strategy. What is between two of its rounds."""
+
+
+def barrier_of(recipe: Recipe) -> Barrier:
+    """The formula of a recipe's rounds.
+
+    Raises
+    ------
+    TimeError
+        Its strategy has none.
+    """
+    if recipe.strategy == "centralized" and recipe.agents == 1:
+        return alone
+    if recipe.strategy not in BARRIERS:
+        raise TimeError(f"strategy = {recipe.strategy!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
+    return BARRIERS[recipe.strategy]
 
 
 def round_ends(rounds: Iterable[Traffic], fleet: Fleet, barrier: Barrier) -> dict[int, float]:
@@ -134,10 +164,7 @@ def evaluated_seconds(
         raise TimeError(f"devices: {len(fleet.agents)}, must be at least one per agent, {recipe.agents}")
     if is_asynchronous(recipe):
         return _own_clock(history, recipe, fleet)
-    barrier = barrier or BARRIERS.get(recipe.strategy)
-    if barrier is None:
-        raise TimeError(f"strategy = {recipe.strategy!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
-    ends = round_ends(_traffic(history, recipe), fleet, barrier)
+    ends = round_ends(_traffic(history, recipe), fleet, barrier or barrier_of(recipe))
     return {number: ends[number] for number in history.rounds("evaluate") if number in ends}
 
 
@@ -167,7 +194,7 @@ def _traffic(history: History, recipe: Recipe) -> list[Traffic]:
         booked = {agent: history.metrics("bytes", number, agent) for agent in range(recipe.agents)}
         received = {agent: metrics.get("bytes/received", 0.0) for agent, metrics in booked.items()}
         sent = {agent: metrics.get("bytes/sent", 0.0) for agent, metrics in booked.items()}
-        found.append(Traffic(number, agents, round_samples(recipe), received, sent))
+        found.append(Traffic(number, recipe.agents, agents, round_samples(recipe), received, sent))
     return found
 
 

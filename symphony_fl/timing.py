@@ -1,4 +1,4 @@
-"""`symphony timing`: when a run would have reached an accuracy, on its recipe's devices and on links of given speeds."""
+"""`symphony timing`: when a run would have reached an accuracy, on its recipe's devices and on given links."""
 
 from __future__ import annotations
 
@@ -50,21 +50,12 @@ def timing_rows(
             refused = str(error)
             continue
         reached = time_to_accuracy(history, accuracy, recipe, fleet)
-        links = {(item.up, item.down) for item in fleet.agents}
-        up, down = next(iter(links))
-        said = (
-            "mixed"
-            if len(links) > 1
-            else "none"
-            if math.isinf(up)
-            else f"{up:g}" + ("" if up == down else f"/{down:g}")
-        )
         reports = history.mean("evaluate", "accuracy/mean")
         rows.append(
             {
                 "run": name,
                 "strategy": recipe.strategy,
-                "mbit": said,
+                "mbit": _links(fleet),
                 "seconds_to_accuracy": reached,
                 "seconds": seconds[max(seconds)] if seconds else None,
                 "accuracy_after": reports[max(reports)] if reports else None,
@@ -117,6 +108,17 @@ def _run(folder: Path) -> tuple[Recipe, History]:
     if not (folder / "recipe.json").is_file() or not (folder / "history.jsonl").is_file():
         raise RecipeError(f"{folder}: holds no run (no recipe.json, or no history.jsonl)")
     return load_recipe(str(folder / "recipe.json")), History(folder / "history.jsonl")
+
+
+def _links(fleet: Fleet) -> str:
+    """Mbit/s of all links, as a recipe would say it."""
+    links = {(item.up, item.down) for item in fleet.agents}
+    if len(links) > 1:
+        return "mixed"
+    up, down = links.pop()
+    if math.isinf(up):
+        return "no limit"
+    return f"{up:g}" if up == down else f"{up:g}/{down:g}"
 
 
 def _megabits(text: str) -> float:

@@ -15,7 +15,9 @@ from symphony_fl.simulated_time import (
     TimeError,
     Traffic,
     alone,
+    barrier_of,
     evaluated_seconds,
+    in_turn,
     peers,
     round_ends,
     server,
@@ -32,7 +34,7 @@ FLEET = Fleet(
 
 
 def round_of(received: list[int], sent: list[int], agents: tuple[int, ...] = (0, 1, 2)) -> Traffic:
-    return Traffic(1, agents, 100, dict(enumerate(received)), dict(enumerate(sent)))
+    return Traffic(1, 3, agents, 100, dict(enumerate(received)), dict(enumerate(sent)))
 
 
 def test_peers_wait_for_the_slowest_agent_and_its_transfers() -> None:
@@ -64,10 +66,12 @@ def test_trainer_and_workers_work_side_by_side() -> None:
     # worker 2: 50 samples generated at half of 0.1 s, speed 0.5 = 5 s
     assert workers(FLEET, round_of([10 * MB, 0, 0], [4 * MB, 0, 0]), 0.0) == pytest.approx(11.5)
     assert workers(FLEET, round_of([0, 7 * MB, 0], [0, MB, 0]), 0.0) == pytest.approx(7 + 2.5 + 1)
+    assert in_turn(FLEET, round_of([0, 7 * MB, 0], [0, MB, 0]), 0.0) == pytest.approx(10.5 + 2.5)
+    assert barrier_of(load_recipe("default", [])) is peers and barrier_of(load_recipe("fedavg", [])) is server
 
 
 def test_rounds_follow_each_other() -> None:
-    rounds = [Traffic(number, (0,), 100, {}, {}) for number in (1, 2, 3)]
+    rounds = [Traffic(number, 1, (0,), 100, {}, {}) for number in (1, 2, 3)]
     assert round_ends(rounds, FLEET, peers) == pytest.approx({0: 0.0, 1: 5.0, 2: 10.0, 3: 15.0})
 
 
