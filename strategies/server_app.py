@@ -250,6 +250,7 @@ def _finish(
     }
     if error:
         result["error"] = error
+    tracker.result(result)
     tracker.artifact(write_json(run.folder / "result.json", result))
     tracker.artifact(run.folder / "recipe.json")
     if history.rounds("evaluate"):

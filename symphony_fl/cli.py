@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from symphony_fl.folders import default_tracking_uri, locked, symphony_folder, w
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
+from symphony_fl.records import add_store_options, compare_stored, dashboard
+from symphony_fl.replaying import add_replay
 from symphony_fl.tables import comparison_table, summary_table
 from symphony_fl.timing import add_timing
 
@@ -65,14 +66,16 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """The same work under several recipes and seeds, one after the other on one SuperLink."""
+    """The same work under several recipes and seeds, one after the other; --from-mlflow: of runs that are done."""
+    if options.from_mlflow or options.out:
+        return compare_stored(options)
     names = [word for word in options.recipes if "=" not in word]
     overrides = [word for word in options.recipes if "=" in word]
     if not names:
         raise RecipeError("compare: name at least one recipe")
     recipes = [
         check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
-        for seed in options.seeds
+        for seed in (options.seeds or [0])
         for name in names
     ]
     _check_writable(options.json)
@@ -150,14 +153,6 @@ def recipes(options: argparse.Namespace) -> int:
     for name in recipe_names():
         print(f"{name:24} {load_recipe(name).description}")
     return 0
-
-
-def dashboard(options: argparse.Namespace) -> int:
-    """MLflow's web page on the default store."""
-    uri = default_tracking_uri()
-    print(f"http://{options.host}:{options.port}  (store: {uri}; stop with Ctrl-C)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    return subprocess.call([*command, "--host", options.host, "--port", str(options.port)])
 
 
 def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
@@ -258,8 +253,14 @@ def _parser() -> argparse.ArgumentParser:
     for sub in commands.choices.values():
         sub.add_argument("--network", metavar="DIR", help="run on the devices of this `symphony network`")
     sub = command("compare", compare)
-    sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="+", help="overrides hold for every recipe")
-    sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0])
+    sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="*", help="overrides hold for every recipe")
+    sub.add_argument(
+        "--seeds", metavar="SEED", nargs="+", type=int, help="default: 0; --from-mlflow: all there are"
+    )
+    sub.add_argument(
+        "--from-mlflow", action="store_true", help="start nothing: compare runs of the tracking store"
+    )
+    add_store_options(sub)
     sub.add_argument("--json", metavar="FILE", help="write all results as JSON")
     sub = command("frontier", frontier)
     sub.add_argument(
@@ -282,10 +283,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("recipes", recipes)
     sub = command("dashboard", dashboard)
+    sub.add_argument(
+        "words", metavar="key=value", nargs="*", help="with --out: only runs with these settings or tags"
+    )
+    add_store_options(sub)
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=5000)
     add_commands(command)
     add_timing(command)
+    add_replay(command)
     return parser
 
 

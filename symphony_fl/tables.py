@@ -32,6 +32,16 @@ def summary_table(result: Mapping[str, Any]) -> str:
 
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """One row per recipe: mean and standard deviation over seeds."""
+    lines = comparison_cells(runs)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n" + "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Head, then one row per recipe: mean and standard deviation over seeds."""
     head = (
         "recipe",
         "seeds",
@@ -42,7 +52,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
         "kB received",
         "s",
     )
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for name in dict.fromkeys(item["recipe"] for item in runs):
         done = [item for item in runs if item["recipe"] == name and item["status"] == "completed"]
         failed = sum(item["recipe"] == name for item in runs) - len(done)
@@ -61,11 +71,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
                 f"{mean(item['seconds'] for item in done):.0f}",
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n" + "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+    return lines
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""MLflow: one parent run per recipe and seed, a child run per agent. The only importer of mlflow.
+"""Tracking: one parent run per recipe and seed, a child run per agent.
 
 Metric names (the paper, section 6.4, in the field's words):
 
@@ -49,137 +49,169 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     adapter that generated is not the one that was trained
     seconds/{learn,generate,score,backward,optimizer,merge,letters,seal,evaluate}   seconds an agent spent
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
+    result/<figure>                                 parent run: the run's result in one number each (`RESULTS`)
+
+A run does not wait for its tracking server. What is to be tracked goes into a spool in the run's folder first
+(`spool.py`) and from there to the store (`store.py`), in order, whenever something of the whole network is logged.
+While the store is away entries stay; they are delivered when it is back, at the latest by `symphony replay`. Every
+delivery can be done twice and counts once: runs are looked up by a key of their own before they are made, metrics carry
+the time when they were measured (the same value, step and time is stored once), and tags, parameters, files and status
+are what they are.
 """
 
 from __future__ import annotations
 
-import json
+import logging
+import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-
-from symphony_fl.folders import safe_name
-from symphony_fl.options import EXPERIMENT
 from symphony_fl.recipe import Recipe
+from symphony_fl.spool import Spool
+from symphony_fl.store import PARENT, Store, StoreAway, log_summary, replay
 
-SQLITE = "sqlite:///"
+__all__ = ["RESULTS", "Tracker", "flat_items", "log_summary", "run_tags"]
+
+LOG = logging.getLogger("symphony_fl.tracking")
 MAX_PARAM = 500  # characters every MLflow store accepts
+ROUND_SECONDS, FINISH_SECONDS = 5.0, 60.0  # spent on deliveries in a round, and at the end
+ROUND_PATIENCE, FINISH_PATIENCE = 5, 60  # seconds in which a request must be answered; files go at the end
+PAUSE_SECONDS = 20.0  # before a store that was away is tried again
 
-
-@dataclass(frozen=True)
-class TrackingIds:
-    """Where a run is recorded; kept in the run's folder so that a resumed run goes on in the same place."""
-
-    experiment: str
-    parent: str
-    children: dict[str, str]
+RESULTS = (
+    "accuracy_before", "accuracy_after", "accuracy_min_agent", "bytes_sent_per_agent", "bytes_received_per_agent",
+    "bytes_superlink_per_agent", "rounds", "seconds", "clock_seconds",
+)  # fmt: skip
+"""Figures of a run's result that its parent run has as metrics, so that a comparison needs nothing else."""
 
 
 class Tracker:
-    """Writes one run. Every call is explicit about its MLflow run: no global active run is touched."""
+    """Writes one run. Every call is explicit about its MLflow run: no global active run is touched.
+
+    Parameters
+    ----------
+    uri : of the store
+    recipe, run, folder : what is run, its name, and its folder, where the spool lies
+    """
 
     def __init__(self, uri: str, recipe: Recipe, run: str, folder: Path) -> None:
         self.uri = uri
-        self._client = MlflowClient(tracking_uri=uri)
-        self._file = folder / "tracking.json"
-        self._ids = self._resume() or self._create(recipe, run)
+        self._spool = Spool(folder)
+        self._store = Store(uri, self._spool.state)
+        self._folder = folder
+        self._children = recipe.agents if recipe.tracking.agents else 0
+        self._again = 0.0  # when a store that was away is tried next
+        if not self._spool.pending and not self._spool.state:
+            self._create(recipe, run)
+        self._spool.state["uri"] = uri
+        self._spool.save()
+        self.deliver(ROUND_SECONDS, ROUND_PATIENCE)
 
     def agent(self, agent: int, round: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one agent at a round, to its child run."""
-        if str(agent) in self._ids.children:
-            self._log(self._ids.children[str(agent)], round, metrics)
+        if agent < self._children:
+            self._metrics(str(agent), round, metrics)
 
     def run(self, round: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of the network as a whole at a round, to the parent run."""
-        self._log(self._ids.parent, round, metrics)
+        """Metrics of the network as a whole at a round, to the parent run; also the time for deliveries."""
+        self._metrics(PARENT, round, metrics)
+        self.deliver(ROUND_SECONDS, ROUND_PATIENCE)
 
     def tag_agent(self, agent: int, tags: Mapping[str, str]) -> None:
         """Who the agent is: did:key, skills."""
-        for key, value in tags.items() if str(agent) in self._ids.children else ():
-            self._client.set_tag(self._ids.children[str(agent)], key, value)
+        if agent < self._children:
+            self._spool.append({"do": "tags", "run": str(agent), "tags": dict(tags)})
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """A file of the run, to the parent run's artifacts."""
-        self._client.log_artifact(self._ids.parent, str(path), folder)
+        """A file of the run, to the parent run's artifacts. It is read when it is delivered."""
+        inside = path.is_relative_to(self._folder)
+        name = str(path.relative_to(self._folder) if inside else path.resolve())
+        self._spool.append({"do": "artifact", "run": PARENT, "file": name, "folder": folder})
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """The run's result, as metrics of the parent run."""
+        values = {f"result/{name}": float(result[name]) for name in RESULTS if result.get(name) is not None}
+        self._metrics(PARENT, int(result["rounds"]), values)
 
     def finish(self, status: str) -> None:
         """Close parent and children. `status` is FINISHED, FAILED or KILLED."""
-        for run_id in (*self._ids.children.values(), self._ids.parent):
-            self._client.set_terminated(run_id, status)
+        for name in (*map(str, range(self._children)), PARENT):
+            self._spool.append({"do": "finish", "run": name, "status": status, "at": _now()})
+        self._again = 0.0
+        self.deliver(FINISH_SECONDS, FINISH_PATIENCE)
+        if self.pending:
+            LOG.warning(
+                "symphony: %d tracking entries wait in %s; when %s is back: symphony replay %s",
+                self.pending, self._spool.path, self.uri, self._folder,
+            )  # fmt: skip
+        self._spool.close()
 
     @property
     def parent(self) -> str:
-        """MLflow's id of the parent run."""
-        return self._ids.parent
+        """MLflow's id of the parent run; empty as long as the store has not been reached."""
+        return str(self._spool.state.get("runs", {}).get(PARENT, ""))
 
-    def _log(self, run_id: str, round: int, metrics: Mapping[str, float]) -> None:
-        now = int(time.time() * 1000)
-        self._client.log_batch(run_id, [Metric(name, value, now, round) for name, value in metrics.items()])
+    @property
+    def pending(self) -> int:
+        """Entries that the store does not have yet."""
+        return self._spool.pending
 
-    def _resume(self) -> TrackingIds | None:
-        if not self._file.exists():
-            return None
-        return TrackingIds(**json.loads(self._file.read_text()))
+    def deliver(self, seconds: float, patience: int) -> None:
+        """Bring the store up to date, for so many seconds at most and one request more, which may take `patience`.
+        A store that is away is no failure: it is said, and tried again some time later."""
+        self._spool.sync()
+        if time.monotonic() < self._again:
+            return
+        try:
+            replay(self._spool, self._store, self._folder, seconds, patience)
+        except StoreAway as error:
+            self._again = time.monotonic() + PAUSE_SECONDS
+            LOG.warning("symphony: tracking store away, %d entries kept: %s", self.pending, str(error)[:300])
 
-    def _create(self, recipe: Recipe, run: str) -> TrackingIds:
-        experiment = _experiment(self._client, self.uri, recipe.tracking.experiment)
-        tags = {
-            "mlflow.runName": run,
-            "recipe": recipe.name,
-            "recipe.digest": recipe.digest,
-            "strategy": recipe.strategy,
-            "model": recipe.model.name,
-            "topology": recipe.topology.name,
-            "rule": recipe.exchange.rule,
-            "selection": recipe.exchange.selection,
-            "density": str(recipe.exchange.density),
-            "coding": recipe.exchange.coding,
-            "seed": str(recipe.seed),
-        }
-        parent = self._client.create_run(experiment, tags=tags).info.run_id
-        params = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat_items(asdict(recipe)).items()]
-        self._client.log_batch(parent, params=params)
-        agents = range(recipe.agents if recipe.tracking.agents else 0)
-        children = {str(agent): self._create_child(experiment, parent, agent) for agent in agents}
-        ids = TrackingIds(experiment, parent, children)
-        self._file.write_text(json.dumps(asdict(ids)))
-        return ids
+    def _metrics(self, run: str, round: int, metrics: Mapping[str, float]) -> None:
+        values = dict(metrics)
+        self._spool.append({"do": "metrics", "run": run, "step": round, "at": _now(), "values": values})
 
-    def _create_child(self, experiment: str, parent: str, agent: int) -> str:
-        tags = {"mlflow.runName": f"agent-{agent}", "mlflow.parentRunId": parent, "agent": str(agent)}
-        run_id = self._client.create_run(experiment, tags=tags).info.run_id
-        self._client.log_batch(run_id, tags=[RunTag("kind", "agent")])
-        return str(run_id)
-
-
-def log_summary(uri: str, name: str, files: Sequence[Path], experiment: str = EXPERIMENT) -> None:
-    """A finished MLflow run of its own for what many runs come to together: tables and plots as artifacts."""
-    client = MlflowClient(tracking_uri=uri)
-    tags = {"mlflow.runName": name, "kind": "summary"}
-    run_id = client.create_run(_experiment(client, uri, experiment), tags=tags).info.run_id
-    for path in files:
-        client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id, "FINISHED")
+    def _create(self, recipe: Recipe, run: str) -> None:
+        key, at = secrets.token_hex(8), _now()
+        params = {name: str(value)[:MAX_PARAM] for name, value in flat_items(asdict(recipe)).items()}
+        entry = {"do": "create", "experiment": recipe.tracking.experiment, "at": at}
+        tags = run_tags(recipe)
+        self._spool.append(
+            entry
+            | {
+                "run": PARENT,
+                "key": key,
+                "tags": tags | {"mlflow.runName": run, "kind": "run"},
+                "params": params,
+            }
+        )
+        for agent in range(self._children):
+            own = {"mlflow.runName": f"agent-{agent}", "agent": str(agent), "kind": "agent"}
+            self._spool.append(
+                entry | {"run": str(agent), "key": f"{key}/{agent}", "tags": tags | own, "params": {}}
+            )
 
 
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of the experiment of that name, which is made where there is none.
-
-    With a SQLite store, artifacts lie beside its file. MLflow would put them under the working folder, which for a
-    ServerApp is a folder of Flower's that is gone after the run.
-    """
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = None
-    if uri.startswith(SQLITE):
-        location = (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts" / safe_name(name)).as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+def run_tags(recipe: Recipe) -> dict[str, str]:
+    """What a run is found and compared by; its children have them too."""
+    return {
+        "recipe": recipe.name,
+        "recipe.digest": recipe.digest,
+        "paradigm": recipe.strategy,
+        "strategy": recipe.strategy,
+        "agents": str(recipe.agents),
+        "model": recipe.model.name,
+        "topology": recipe.topology.name,
+        "rule": recipe.exchange.rule,
+        "selection": recipe.exchange.selection,
+        "density": str(recipe.exchange.density),
+        "coding": recipe.exchange.coding,
+        "seed": str(recipe.seed),
+    }
 
 
 def flat_items(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -191,3 +223,8 @@ def flat_items(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow counts."""
+    return int(time.time() * 1000)

@@ -63,7 +63,7 @@ def test_configuration_stops_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "owner"), [("omegaconf", "recipe.py"), ("mlflow", "tracking.py"), ("iroh", "endpoint.py")]
+    ("package", "owner"), [("omegaconf", "recipe.py"), ("mlflow", "store.py"), ("iroh", "endpoint.py")]
 )
 def test_sole_users(package: str, owner: str) -> None:
     users = {
