@@ -105,8 +105,9 @@ def add_timing(
 
 
 def _run(folder: Path) -> tuple[Recipe, History]:
-    if not (folder / "recipe.json").is_file() or not (folder / "history.jsonl").is_file():
-        raise RecipeError(f"{folder}: holds no run (no recipe.json, or no history.jsonl)")
+    for name in ("recipe.json", "history.jsonl", "result.json"):
+        if not (folder / name).is_file():
+            raise RecipeError(f"{folder}: holds no run that is done (no {name})")
     return load_recipe(str(folder / "recipe.json")), History(folder / "history.jsonl")
 
 

@@ -123,6 +123,8 @@ def test_the_command_tells_a_row_per_link_and_refuses_what_holds_no_run(
 ) -> None:
     recipe = load_recipe("gossip", ["agents=2", "topology.name=full", "clock.speeds=[1,0.5]"])
     (tmp_path / "recipe.json").write_text(recipe.to_json())
+    assert main(["timing", str(tmp_path)]) == 2, "it has not come to its end"
+    (tmp_path / "result.json").write_text("{}")
     arguments = ["--accuracy", "0.6", "--mbit", "8", "16", "--json", str(tmp_path / "rows.json")]
     assert main(["timing", str(tmp_path), *arguments]) == 0
     # 60 s are a round's here, by the recipe's clock: 2 + 120 + 1, and 1 + 120 + 0.5.
