@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from symphony_fl.folders import locked, symphony_folder
 from symphony_fl.recipe import RecipeError
-from symphony_fl.spool import ENTRIES, STATE, Spool
+from symphony_fl.spool import ENTRIES, STATE, Spool, SpoolError
 
 SECONDS, PATIENCE = 3600.0, 60  # for all of a run's entries; for one request
 CLAIM_SECONDS = 2.0
@@ -20,14 +21,29 @@ def replay_runs(options: argparse.Namespace) -> int:
         folders = sorted(path.parent for path in (symphony_folder() / "runs").glob(f"*/{ENTRIES}"))
     else:
         folders = [_folder(options.run)]
-    left = 0
-    for folder in folders:
-        left += _replay(folder, options.uri)
-    return 1 if left else 0
+    done = [_replay_one(folder, options.uri) for folder in folders]
+    return 0 if all(done) else 1
+
+
+def _replay_one(folder: Path, uri: str | None) -> bool:
+    """Whether all of a run is in its store. One that cannot be replayed now does not keep the others from it."""
+    try:
+        return _replay(folder, uri) == 0
+    except (RecipeError, SpoolError) as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        return False
 
 
 def _replay(folder: Path, uri: str | None) -> int:
-    """Deliver one run's entries; how many are left."""
+    """Deliver one run's entries; how many are left.
+
+    Raises
+    ------
+    RecipeError
+        The run goes on at this moment, or names no store.
+    SpoolError
+        Its files are damaged.
+    """
     busy = RecipeError(f"{folder}: another process works in this folder; it delivers by itself")
     with locked(folder / "run.lock", CLAIM_SECONDS, busy):
         spool = Spool(folder)

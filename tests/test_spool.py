@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from symphony_fl import replaying
+from symphony_fl.cli import main
+from symphony_fl.folders import locked
 from symphony_fl.spool import ENTRIES, STATE, Spool, SpoolError
 
 VALUES = st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.text(max_size=5), max_size=3)
@@ -81,6 +84,28 @@ def test_files_that_are_no_spool_are_refused(tmp_path: Path, name: str, text: st
     (tmp_path / name).write_text(text)
     with pytest.raises(SpoolError, match=said):
         Spool(tmp_path)
+
+
+def test_of_all_runs_those_are_replayed_that_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SYMPHONY_HOME", str(tmp_path))
+    monkeypatch.setattr(replaying, "CLAIM_SECONDS", 0.1)
+    for name in ("busy", "damaged", "done", "nowhere"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        if name != "done":
+            Spool(folder).append({"do": "finish"})
+        (folder / ENTRIES).touch()
+    (tmp_path / "runs" / "damaged" / ENTRIES).write_text("no JSON\n")
+    with locked(tmp_path / "runs" / "busy" / "run.lock", 1.0, RuntimeError()):
+        assert main(["replay", "all"]) == 1
+    said = capsys.readouterr()
+    assert "busy: another process works in this folder" in said.err and "damaged" in said.err
+    assert "nowhere" in said.err and "names no tracking store" in said.err
+    assert "done: 0 delivered, 0 left" in said.out
+    assert main(["replay", "done"]) == 0, "by its name"
+    assert main(["replay", "nothing"]) == 2
 
 
 def test_an_entry_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
