@@ -279,7 +279,7 @@ class AsyncGossip(Gossip):
             behind = self.clock.behind_barrier(self.roster.agents, self._round)
             log(
                 INFO,
-                "symphony: %.0f virtual seconds; behind a barrier as many rounds take %.0f",
+                "symphony: %.0f virtual seconds; behind a barrier the computing of as many rounds takes %.0f",
                 self.clock.now,
                 behind,
             )

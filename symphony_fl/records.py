@@ -60,7 +60,9 @@ def export(
     if getattr(options, "json", None):
         write_json(Path(options.json).expanduser(), {"runs": rows})
     if out is not None:
-        for path in page.write_dashboard(out, f"{options.experiment}: {len(rows)} runs", rows, drawn):
+        for path in page.write_dashboard(
+            out, f"{options.experiment}, {len(rows)} run{'s' * (len(rows) != 1)}", rows, drawn
+        ):
             print(path)
     return 0 if all(row["status"] == "completed" for row in rows) else 1
 

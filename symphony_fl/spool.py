@@ -33,6 +33,7 @@ class Spool:
 
     Attributes
     ----------
+    count : entries in all
     state : what the deliverer must know again after a restart: JSON values, kept with the count in one file
     """
 
@@ -43,10 +44,10 @@ class Spool:
         self.state: dict[str, Any] = {}
         if self._state_path.exists():
             self._read_state()
-        self._count, self._next = self._repair()
-        if self._delivered > self._count:
+        self.count, self._next = self._repair()
+        if self._delivered > self.count:
             raise SpoolError(
-                f"{self._state_path}: {self._delivered} delivered, {self.path} has {self._count} entries"
+                f"{self._state_path}: {self._delivered} delivered, {self.path} has {self.count} entries"
             )
         self._file = self.path.open("ab")
 
@@ -54,7 +55,7 @@ class Spool:
         """Remember an entry; after `sync` it is there also after a power cut."""
         self._file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
-        self._count += 1
+        self.count += 1
 
     def sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -62,7 +63,7 @@ class Spool:
     @property
     def pending(self) -> int:
         """Entries that have not been delivered."""
-        return self._count - self._delivered
+        return self.count - self._delivered
 
     def waiting(self) -> Iterator[tuple[Entry, int]]:
         """Entries not yet delivered, in order, each with what `delivered` is to be told once it has been."""

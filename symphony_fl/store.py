@@ -37,7 +37,7 @@ class Store:
     Parameters
     ----------
     uri : of the MLflow store
-    state : of the spool: `runs`, name -> MLflow's id, `experiment`, `refused`: entries that it will never take
+    state : of the spool: `runs`, name -> MLflow's id; `refused`, entries that it will never take
     """
 
     def __init__(self, uri: str, state: dict[str, Any]) -> None:
@@ -98,19 +98,24 @@ class Store:
                 self._refused(entry, f"{path} is not there any more")
 
     def _create(self, client: MlflowClient, entry: Entry) -> None:
-        """The run of that key, if it was made before; parameters are what they are."""
-        runs = self._state.setdefault("runs", {})
+        """The parent run and its children, those of them that were not made before."""
         experiment = experiment_id(client, self.uri, entry["experiment"])
-        made = client.search_runs([experiment], f"tags.{KEY} = '{entry['key']}'", max_results=1)
-        tags = entry["tags"] | {KEY: entry["key"]}
-        if entry["run"] != PARENT:
-            tags["mlflow.parentRunId"] = runs[PARENT]
-        run = made[0] if made else client.create_run(experiment, start_time=entry["at"], tags=tags)
+        runs = {
+            run.data.tags.get("agent", PARENT): run.info.run_id
+            for run in search(client, experiment, f"tags.{KEY} = '{entry['key']}'")
+        }
+        for name, tags in entry["runs"].items():  # the parent comes first
+            if name not in runs:
+                tags = (
+                    tags
+                    | {KEY: entry["key"]}
+                    | ({} if name == PARENT else {"mlflow.parentRunId": runs[PARENT]})
+                )
+                runs[name] = client.create_run(experiment, start_time=entry["at"], tags=tags).info.run_id
         params = [Param(name, value) for name, value in entry["params"].items()]
         for start in range(0, len(params), PER_BATCH):
-            client.log_batch(run.info.run_id, params=params[start : start + PER_BATCH])
-        self._state["experiment"] = experiment
-        runs[entry["run"]] = run.info.run_id
+            client.log_batch(runs[PARENT], params=params[start : start + PER_BATCH])
+        self._state["runs"] = runs
 
     def _refused(self, entry: Entry, why: str) -> None:
         """An entry that no store will ever take must not hold up the others; it stays on disk, and is counted."""
@@ -164,16 +169,20 @@ def find_runs(uri: str, experiment: str) -> list[StoredRun]:
     try:
         client = _reader(uri)
         found = client.get_experiment_by_name(experiment)
-        runs, token = [], None
-        while found is not None:
-            page = client.search_runs([found.experiment_id], "tags.kind = 'run'", page_token=token)
-            runs += [_stored(run) for run in page]
-            token = page.token
-            if not token:
-                break
+        runs = [] if found is None else search(client, found.experiment_id, "tags.kind = 'run'")
     except (MlflowException, OSError) as error:
         raise StoreAway(f"{uri}: {' '.join(str(error).split())[:300]}") from None
-    return sorted(runs, key=lambda run: run.started)
+    return sorted(map(_stored, runs), key=lambda run: run.started)
+
+
+def search(client: MlflowClient, experiment: str, where: str) -> list[Any]:
+    """All runs of an experiment that MLflow's filter admits, page by page."""
+    page = client.search_runs([experiment], where)
+    runs = list(page)
+    while page.token:
+        page = client.search_runs([experiment], where, page_token=page.token)
+        runs += page
+    return runs
 
 
 def metric_series(uri: str, run: str, name: str) -> dict[int, float]:

@@ -104,7 +104,7 @@ class Tracker:
         self._folder = folder
         self._children = recipe.agents if recipe.tracking.agents else 0
         self._again = 0.0  # when a store that was away is tried next
-        if not self._spool.pending and not self._spool.state:
+        if not self._spool.count:
             self._create(recipe, run)
         self._spool.state["uri"] = uri
         self._spool.save()
@@ -178,22 +178,23 @@ class Tracker:
     def _create(self, recipe: Recipe, run: str) -> None:
         key, at = secrets.token_hex(8), _now()
         params = {name: str(value)[:MAX_PARAM] for name, value in flat_items(asdict(recipe)).items()}
-        entry = {"do": "create", "experiment": recipe.tracking.experiment, "at": at}
+        # One entry, and so one line: a kill leaves all of it or nothing.
+        entry = {
+            "do": "create",
+            "experiment": recipe.tracking.experiment,
+            "at": at,
+            "key": key,
+            "params": params,
+        }
         tags = run_tags(recipe)
-        self._spool.append(
-            entry
-            | {
-                "run": PARENT,
-                "key": key,
-                "tags": tags | {"mlflow.runName": run, "kind": "run"},
-                "params": params,
-            }
-        )
+        runs = {PARENT: tags | {"mlflow.runName": run, "kind": "run"}}
         for agent in range(self._children):
-            own = {"mlflow.runName": f"agent-{agent}", "agent": str(agent), "kind": "agent"}
-            self._spool.append(
-                entry | {"run": str(agent), "key": f"{key}/{agent}", "tags": tags | own, "params": {}}
-            )
+            runs[str(agent)] = tags | {
+                "mlflow.runName": f"agent-{agent}",
+                "agent": str(agent),
+                "kind": "agent",
+            }
+        self._spool.append(entry | {"runs": runs})
 
 
 def run_tags(recipe: Recipe) -> dict[str, str]:

@@ -190,7 +190,7 @@ def test_a_server_that_takes_connections_and_never_answers_costs_a_round_seconds
         playing.round(1)
         playing.finish()
     assert playing.longest < 6
-    assert Spool(playing.folder).pending == 1 + AGENTS + AGENTS + 1 + 2 + AGENTS + 1, "all of it is kept"
+    assert Spool(playing.folder).pending == 1 + (AGENTS + 1) + 2 + (AGENTS + 1), "all of it is kept"
 
 
 def test_what_a_store_will_never_take_holds_up_nothing(tmp_path: Path) -> None:
