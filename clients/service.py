@@ -43,6 +43,7 @@ from clients.messages import (
     unpack_roster,
     unpack_rotations,
 )
+from clients.roles import Resident, open_resident
 from symphony_fl import __version__
 from symphony_fl.asynchrony import last_round
 from symphony_fl.components import check_recipe
@@ -72,7 +73,7 @@ class Service:
         self.number = number
         self.home_of = home_of
         self.lasting = lasting
-        self.agent: Agent | None = None
+        self.agent: Resident | None = None
         self.direct: Direct | None = None  # of the agent, where the recipe wants it
         self._endpoint_of = endpoint
         self._endpoint: Endpoint | None = None  # outlives runs
@@ -209,7 +210,7 @@ class Service:
         """What of a round's outbox goes by the mailbox."""
         return outbox if self.direct is None else self.direct.left(round, outbox)
 
-    def _receive(self, agent: Agent, content: RecordDict, before: int) -> None:
+    def _receive(self, agent: Resident, content: RecordDict, before: int) -> None:
         """Merge what the message brings, and what neighbours brought themselves of rounds below `before`: a neighbour
         may be done with the round that this agent begins, and its mail belongs to the next one."""
         if ARRAYS in content:
@@ -219,6 +220,7 @@ class Service:
         if self.direct is None:
             agent.merge(mail, roster, unpack_rotations(content))
             return
+        assert isinstance(agent, Agent)
         brought, names, figures = self.direct.collect(before if agent.exchange.in_step else None)
         agent.metrics |= figures
         agent.merge(together(mail, brought), roster, unpack_rotations(content))
@@ -230,7 +232,7 @@ class Service:
             agent.metrics["refused/message"] = 1.0
 
     @contextmanager
-    def _opened(self, content: RecordDict) -> Iterator[Agent]:
+    def _opened(self, content: RecordDict) -> Iterator[Resident]:
         """The agent of the message's run, opened from its home, which nobody else may use meanwhile.
 
         Raises
@@ -253,14 +255,15 @@ class Service:
             if not self.lasting:
                 self.close()
 
-    def _open(self, run: str) -> Agent:
+    def _open(self, run: str) -> Resident:
         home = self.home_of(run)
         home.acquire()
         try:
             founding = home.founding()
             recipe = recipe_from_json(founding["recipe_json"])
-            self.agent = Agent(home, self.number, recipe, founding["run"])
+            self.agent = open_resident(home, self.number, recipe, founding["run"])
             if recipe.exchange.transport == "iroh":
+                assert isinstance(self.agent, Agent)  # check_recipe sees to it
                 self.direct = Direct(self.agent, self._bound(home))
         except BaseException:
             self.close()
@@ -287,7 +290,7 @@ class Service:
             raise
 
 
-def _mail(agent: Agent, content: RecordDict) -> dict[str, bytes]:
+def _mail(agent: Resident, content: RecordDict) -> dict[str, bytes]:
     try:
         return unpack_envelopes(content, MAIL)
     except MessageError as error:  # whoever carries the mail can lose it, and no more than that

@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import Strategy
 
 from clients.messages import ARRAYS, CONFIG, ROUND
 from strategies.async_gossip import AsyncGossip
+from strategies.centralized import Centralized
 from strategies.clocks import Clock, VirtualClock, WallClock
 from strategies.deadlines import Deadlines
 from strategies.fedavg import RecordedFedAvg
@@ -29,6 +30,7 @@ from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.asynchrony import is_asynchronous
 from symphony_fl.capabilities import by_did, capability_vectors
+from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import check_recipe, recipe_rule, recipe_topology
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
 from symphony_fl.hardware import recipe_fleet, round_seconds
@@ -104,7 +106,7 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
     if finished:
         log(INFO, "symphony: resuming after round %d", finished)
     elif 0 not in history.rounds("evaluate"):  # a run killed in its first round has it already
-        _evaluate_before(grid, roster, recorder, config, recipe.limits.round_timeout)
+        _evaluate_before(grid, roster, recorder, config, recipe)
     if finished >= recipe.rounds and _evaluated(history, recipe):
         log(INFO, "symphony: all %d rounds are already done", recipe.rounds)
         return
@@ -159,31 +161,49 @@ def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
     return RecordedFedAvg(roster, recorder)
 
 
+def _centralized(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+    options = recipe.centralized
+    return Centralized(
+        roster,
+        recorder,
+        rounds=recipe.rounds,
+        finished=finished,
+        lag=options.lag,
+        fanout=options.fanout,
+        timeout=recipe.limits.round_timeout,
+    )
+
+
 STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
     "gossip": _gossip,
     "async_gossip": _async_gossip,
     "fedavg": _fedavg,
     "isolated": _isolated,
+    "centralized": _centralized,
 }
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
-    """Rounds the network has finished: in step, those of its last agent; else the mean of those that were booked."""
+    """Rounds the network has finished: in step, those of its last agent; else the mean of those that were booked. Where
+    one agent trains, its steps."""
+    if is_centralized(recipe):
+        return roster.members()[TRAINER].round
     if not is_asynchronous(recipe):
         return min(member.round for member in roster.members())
     return sum(max(times) for times in history.own_rounds().values()) // recipe.agents
 
 
 def _evaluate_before(
-    grid: Grid, roster: Roster, recorder: Recorder, config: ConfigRecord, timeout: float
+    grid: Grid, roster: Roster, recorder: Recorder, config: ConfigRecord, recipe: Recipe
 ) -> None:
-    """Held-out accuracy of what every agent starts from, booked as round 0."""
+    """Held-out accuracy of what every agent that trains starts from, booked as round 0."""
     config = ConfigRecord({**config, ROUND: 0, **roster.introduction()})
     messages = [
         Message(RecordDict({CONFIG: config}), member.node, MessageType.EVALUATE)
         for member in roster.present()
+        if member.agent == TRAINER or not is_centralized(recipe)
     ]
-    for reply in grid.send_and_receive(messages, timeout=timeout):
+    for reply in grid.send_and_receive(messages, timeout=recipe.limits.round_timeout):
         agent = roster.agent_of(reply.metadata.src_node_id)
         if agent is not None:
             recorder.report("evaluate", 0, agent, reply)

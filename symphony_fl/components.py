@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from symphony_fl.asynchrony import GOSSIPS, check_asynchronous
+from symphony_fl.centralized import check_centralized, is_centralized
 from symphony_fl.exchange.attacks import ATTACKS, attack
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
 from symphony_fl.exchange.density import (
@@ -68,6 +69,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
         raise RecipeError(
             "exchange.encryption: must be 'none' for strategy 'fedavg', whose server averages adapters"
         )
+    check_centralized(recipe)
     _check_transport(recipe)
     _check_selfplay(recipe)
     longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
@@ -77,7 +79,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
             "or right answers to these skills would not fit"
         )
     try:
-        check_asynchronous(recipe, recipe_topology(recipe))
+        if not is_centralized(recipe):  # has a tree of its own
+            check_asynchronous(recipe, recipe_topology(recipe))
         recipe_rule(recipe, size=1, agent=0)
         recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)

@@ -88,7 +88,7 @@ def recipe_learner(
     """
     install_sources(recipe)  # an agent's messages may each come to a fresh process
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
-    settings = _grpo_settings(recipe)
+    settings = grpo_settings(recipe)
     if recipe.selfplay.enabled:
         assert memory is not None  # check_recipe sees to it
         return _selfplay(recipe, policy, agent, memory, settings, seed, shared, received)
@@ -163,7 +163,8 @@ def _selfplay(
     return SelfPlay(policy, skills, memory, settings, play, seed, bootstrap, shared, baseline, received)
 
 
-def _grpo_settings(recipe: Recipe) -> GRPOSettings:
+def grpo_settings(recipe: Recipe) -> GRPOSettings:
+    """What a step of eq. 7 is."""
     from symphony_fl.learning.grpo_settings import GRPOSettings
 
     options = recipe.learner
@@ -182,4 +183,6 @@ def _grpo_settings(recipe: Recipe) -> GRPOSettings:
         max_grad_norm=options.max_grad_norm,
         temperature=options.temperature,
         inner_epochs=options.inner_epochs,
+        ratio=options.ratio,
+        ratio_cap=options.ratio_cap,
     )

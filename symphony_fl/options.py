@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from symphony_fl.option import option
 from symphony_fl.options_async import AsyncGossipOptions, ClockOptions
+from symphony_fl.options_centralized import CentralizedOptions
 
 EXPERIMENT = "symphony-fl"
 
@@ -57,6 +58,12 @@ class LearnerOptions:
     max_new_tokens: int = option(16, "longest completion, in tokens", low=1, high=32768)
     temperature: float = option(1.0, "sampling temperature while learning", above=0, high=10)
     inner_epochs: int = option(1, "optimizer steps per batch of rollouts", low=1, high=100)
+    ratio: str = option(
+        "clipped",
+        "how tokens of older weights count: clipped, as PPO does; truncated at ratio_cap; none, as if they were new",
+        choices=("clipped", "truncated", "none"),
+    )
+    ratio_cap: float = option(2.0, "most that a ratio weighs (truncated)", low=1, high=100)
 
 
 @dataclass
@@ -242,10 +249,11 @@ class Recipe:
     description: str = option("", "one line for people")
     strategy: str = option(
         "gossip",
-        "gossip, async_gossip (no rounds in step), fedavg (Flower's own, the baseline) or isolated",
-        choices=("gossip", "async_gossip", "fedavg", "isolated"),
+        "gossip, async_gossip (no rounds in step), fedavg (Flower's own, the baseline), isolated, or centralized "
+        "(agent 0 trains, the others generate)",
+        choices=("gossip", "async_gossip", "fedavg", "isolated", "centralized"),
     )
-    agents: int = option(4, "number of agents, N", low=2, high=100000)
+    agents: int = option(4, "number of agents, N; 1: a trainer alone (centralized)", low=1, high=100000)
     agents_per_node: int = option(
         1, "agents behind one SuperNode; many more than 100 agents on one machine want it", low=1, high=4096
     )
@@ -264,6 +272,7 @@ class Recipe:
     adversary: AdversaryOptions = field(default_factory=AdversaryOptions)
     async_gossip: AsyncGossipOptions = field(default_factory=AsyncGossipOptions)
     clock: ClockOptions = field(default_factory=ClockOptions)
+    centralized: CentralizedOptions = field(default_factory=CentralizedOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
 

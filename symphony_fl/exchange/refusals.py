@@ -1,4 +1,4 @@
-"""Why an envelope, a letter, a parcel or a key is refused: one named error per reason, never ending a round.
+"""Why an envelope, a letter, a parcel, rollouts or a key is refused: one named error per reason, never ending a round.
 
 Counted as `letters_refused/<name>` for letters and as `refused/<name>` for everything else.
 """
@@ -118,6 +118,42 @@ class NotFinite(EnvelopeError):
     """A value or a reported reward is NaN or infinite."""
 
     name = "not_finite"
+
+
+class WrongCopy(EnvelopeError):
+    """A change after which a worker's copy of the weights is not the trainer's: one before it is missing."""
+
+    name = "wrong_copy"
+
+
+class WrongTask(EnvelopeError):
+    """Rollouts of tasks that were not dealt to their sender, or not as many as it was dealt."""
+
+    name = "wrong_task"
+
+
+class BadTokens(EnvelopeError):
+    """Rollouts with a token that the model does not have, or that do not end as sampling ends."""
+
+    name = "bad_tokens"
+
+
+class WrongPolicy(EnvelopeError):
+    """Rollouts of weights that the trainer never sent out under the version they name, or no longer knows."""
+
+    name = "wrong_policy"
+
+
+class WrongLogprobs(EnvelopeError):
+    """Rollouts with other log-probabilities than the weights they name give those tokens."""
+
+    name = "wrong_logprobs"
+
+
+class NotSampled(EnvelopeError):
+    """Rollouts with tokens that the step's chance does not draw from the weights they name: chosen, not sampled."""
+
+    name = "not_sampled"
 
 
 class TooMany(EnvelopeError):
@@ -244,3 +280,34 @@ DELIVERY_REFUSALS: tuple[type[EnvelopeError], ...] = (
     NoRoom,
 )
 """Every reason to refuse a delivery, likewise; what is in it is looked at as if it had come through the mailbox."""
+
+CHUNK_REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Oversized,
+    Truncated,
+    Malformed,
+    WrongVersion,
+    WrongRun,
+    UnknownSender,
+    BadSignature,
+)
+"""Every reason to refuse a chunk of weights, likewise; that it was had before (`Replayed`) is found after these."""
+
+ROLLOUT_REFUSALS: tuple[type[EnvelopeError], ...] = (
+    Oversized,
+    Truncated,
+    Malformed,
+    WrongVersion,
+    WrongRun,
+    UnknownSender,
+    BadSignature,
+    FromTheFuture,
+    TooStale,
+    WrongTask,
+    Replayed,
+    BadTokens,
+    NotFinite,
+    WrongPolicy,
+    WrongLogprobs,
+    NotSampled,
+)
+"""Every reason to refuse rollouts, likewise."""

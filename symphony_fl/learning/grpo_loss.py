@@ -9,6 +9,7 @@ import torch
 
 NORMALIZATIONS = ("dr_grpo", "token", "sequence")
 SCALES = ("none", "group")
+RATIOS = ("clipped", "truncated", "none")
 
 
 def group_advantages(rewards: torch.Tensor, scale: str = "none") -> torch.Tensor:
@@ -76,6 +77,8 @@ def grpo_loss(
     ref_logprobs: torch.Tensor | None = None,
     normalization: str = "dr_grpo",
     max_tokens: int,
+    ratio: str = "clipped",
+    ratio_cap: float = 2.0,
 ) -> torch.Tensor:
     """DeepSeekMath eq. 3 with the sign of a loss: a scalar with gradient to ``logprobs``.
 
@@ -87,15 +90,27 @@ def grpo_loss(
             "token": by the number of tokens of the batch (DAPO; TRL's "bnpo");
             "sequence": by each completion's length, then averaged over the B rows (the paper; TRL's "grpo").
         max_tokens: the longest completion the sampler allows.
+        ratio: how a token counts that an older policy sampled, by r = exp(logprobs - old_logprobs):
+            "clipped": PPO's min(r A, clip(r) A); beyond the clip a token has no gradient;
+            "truncated": min(r, ``ratio_cap``) A, through which no gradient flows, times the log-probability: truncated
+            importance sampling (Espeholt et al., "IMPALA", arXiv 1802.01561), every token keeps a bounded one;
+            "none": A times the log-probability, as if the policy in training had sampled it. All three have the same
+            gradient where r = 1.
 
     Raises:
-        ValueError: an unknown normalization, or ``kl`` > 0 without ``ref_logprobs``.
+        ValueError: an unknown normalization or ratio, or ``kl`` > 0 without ``ref_logprobs``.
     """
     keep = mask.bool()
-    ratio = (logprobs - old_logprobs).masked_fill(~keep, 0.0).exp()
+    ratios = (logprobs - old_logprobs).masked_fill(~keep, 0.0).exp()
     advantage = advantages.unsqueeze(1)
-    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    terms = -torch.minimum(ratio * advantage, clipped * advantage)
+    if ratio == "clipped":
+        clipped = ratios.clamp(1 - clip_low, 1 + clip_high)
+        terms = -torch.minimum(ratios * advantage, clipped * advantage)
+    elif ratio in RATIOS:
+        weights = ratios.detach().clamp(max=ratio_cap) if ratio == "truncated" else torch.ones_like(ratios)
+        terms = -weights * advantage * logprobs
+    else:
+        raise ValueError(f"ratio {ratio!r}: one of {', '.join(RATIOS)}")
     if kl > 0:
         if ref_logprobs is None:
             raise ValueError("a KL term needs ref_logprobs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from symphony_fl.learning.grpo_loss import NORMALIZATIONS, SCALES
+from symphony_fl.learning.grpo_loss import NORMALIZATIONS, RATIOS, SCALES
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,7 @@ class GRPOSettings:
     """What a step of eq. 7 is; what each choice means is told in `grpo.py`.
 
     ``rows_per_pass`` bounds the rows of one forward and backward pass (memory); it does not change the gradient.
+    ``ratio`` and ``ratio_cap`` matter where an older policy sampled, or with several inner epochs: see `grpo_loss.py`.
 
     Raises:
         ValueError: a count below 1, fewer than 2 samples per prompt, a temperature of 0, an unknown name.
@@ -32,6 +33,8 @@ class GRPOSettings:
     temperature: float = 1.0
     inner_epochs: int = 1
     rows_per_pass: int = 64
+    ratio: str = "clipped"
+    ratio_cap: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("prompts", "max_new_tokens", "inner_epochs", "rows_per_pass"):
@@ -45,3 +48,5 @@ class GRPOSettings:
             raise ValueError(f"normalization {self.normalization!r}: one of {', '.join(NORMALIZATIONS)}")
         if self.scale_rewards not in SCALES:
             raise ValueError(f"scale_rewards {self.scale_rewards!r}: one of {', '.join(SCALES)}")
+        if self.ratio not in RATIOS:
+            raise ValueError(f"ratio {self.ratio!r}: one of {', '.join(RATIOS)}")

@@ -7,7 +7,8 @@ step, each with a weight: Adam would undo a weight that had a step of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -103,17 +104,19 @@ class PolicyGradient:
         self.optimizer.step()
         return float(loss.detach())
 
-    def update(self, scored: Sequence[Scored], seed: int, meter: Meter) -> None:
+    def update(
+        self, scored: Sequence[Scored], seed: int, meter: Meter, earlier: Collection[bytes] = ()
+    ) -> None:
         """One optimizer step per inner epoch over all rollouts, in passes of ``rows_per_pass`` rows.
 
-        Nothing happens where no row has a gradient.
+        Nothing happens where no row has a gradient. `earlier` are digests of older adapters that may have sampled.
 
         Raises:
-            PolicyMismatch: another adapter sampled than the one in the model now.
+            PolicyMismatch: another adapter sampled than the one in the model now, or one of `earlier`.
         """
         ours = self.digest()
         for one in scored:
-            if one.policy != ours:
+            if one.policy != ours and one.policy not in earlier:
                 raise PolicyMismatch(f"adapter {one.policy.hex()} generated, {ours.hex()} is to be trained")
         batches = [(self._batch(one), one.weight) for one in scored]
         if not any(len(batch.advantages) for batch, _ in batches):
@@ -176,15 +179,26 @@ class PolicyGradient:
                 ref_logprobs=reference,
                 normalization=self.settings.normalization,
                 max_tokens=self.settings.max_new_tokens,
+                ratio=self.settings.ratio,
+                ratio_cap=self.settings.ratio_cap,
             )
         )
         loss.backward()  # type: ignore[no-untyped-call]
         if meter is not None:
             mask = part.completion_mask
             meter.sums["loss"] += float(loss.detach())
-            meter.add("mismatch", float(((logprobs.detach() - part.old_logprobs) * mask).abs().sum()), tokens)
+            apart = (logprobs.detach() - part.old_logprobs) * mask
+            meter.add("mismatch", float(apart.abs().sum()), tokens)
+            meter.add("clip_fraction", float(self._limited(apart).sum()), tokens)
             if reference is not None:
                 meter.add("kl", float((k3(logprobs.detach(), reference) * mask).sum()), tokens)
+
+    def _limited(self, log_ratios: torch.Tensor) -> torch.Tensor:
+        """Where the ratio lies beyond what the settings let it weigh: bool [B, T]."""
+        if self.settings.ratio == "truncated":
+            return log_ratios > math.log(self.settings.ratio_cap)
+        low, high = 1 - self.settings.clip_low, 1 + self.settings.clip_high
+        return (log_ratios.exp() < low) | (log_ratios.exp() > high)
 
     def _logprobs(self, part: _Batch) -> torch.Tensor:
         return completion_logprobs(

@@ -37,6 +37,7 @@ class LearnReport:
         grad_norm: before clipping.
         mismatch: |log-probability when trained - when sampled| per token, before the step's first update. Below 1e-4 in
             float32; a large one says that the adapter that was trained is not the one that generated.
+        clip_fraction: share of tokens whose ratio lies beyond what the settings let it weigh, before the first update.
         tokens: sampled in all. steps: asked for.
         zero_advantage: share of groups whose samples all earned the same.
         seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
@@ -58,6 +59,7 @@ class LearnReport:
     attempts: tuple[Attempt, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
     shared: tuple[Proposal, ...] = ()
+    clip_fraction: float = 0.0
 
     def earned(self) -> dict[str, tuple[float, int]]:
         """Skill -> mean reward and number of attempts."""
@@ -83,7 +85,7 @@ class Meter:
         self.seconds[phase] += time.perf_counter() - start
 
     def add(self, name: str, total: float, count: int = 1) -> None:
-        """``name`` is one of loss, kl, grad_norm, mismatch, zero_advantage; its mean is reported."""
+        """``name`` is one of loss, kl, grad_norm, mismatch, clip_fraction, zero_advantage; its mean is reported."""
         self.sums[name] += total
         self.counts[name] += count
 
@@ -125,6 +127,7 @@ class Meter:
             attempts=tuple(self.attempts),
             figures=dict(figures or {}),
             shared=shared,
+            clip_fraction=self._mean("clip_fraction"),
         )
 
     def _mean(self, name: str) -> float:

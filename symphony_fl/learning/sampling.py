@@ -66,19 +66,25 @@ def generate(
             f"cannot generate: {len(prompts)} prompts, max_new_tokens {max_new_tokens}, temperature {temperature}"
         )
     device = next(model.parameters()).device
-    uniforms_BT = _uniforms(len(prompts), max_new_tokens, temperature, seed).to(device)
-    unique = list(dict.fromkeys(prompts))
-    place = {prompt: row for row, prompt in enumerate(unique)}
-    source_B = torch.tensor([place[prompt] for prompt in prompts], device=device)  # row -> distinct prompt
-    encoded = tokenizer(unique, padding=True, padding_side="left", return_tensors="pt")
-    prompt_ids = encoded["input_ids"].to(device)
-    prompt_mask = encoded["attention_mask"].to(device)
+    uniforms_BT = uniforms(len(prompts), max_new_tokens, temperature, seed).to(device)
+    prompt_ids, prompt_mask, source_B = encode_prompts(tokenizer, prompts, device)
     with torch.no_grad():
         ids, mask, logprobs = _decode(
             model, tokenizer, prompt_ids, prompt_mask, source_B, uniforms_BT, temperature
         )
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     return Rollout(prompt_ids[source_B], prompt_mask[source_B], ids, mask, logprobs, texts)
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(ids int64 [U, P], padded on the left, their mask, the distinct prompt of each row int64 [B])."""
+    unique = list(dict.fromkeys(prompts))
+    place = {prompt: row for row, prompt in enumerate(unique)}
+    source_B = torch.tensor([place[prompt] for prompt in prompts], device=device)
+    encoded = tokenizer(unique, padding=True, padding_side="left", return_tensors="pt")
+    return encoded["input_ids"].to(device), encoded["attention_mask"].to(device), source_B
 
 
 def greedy_rewards(
@@ -188,7 +194,7 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def _uniforms(rows: int, length: int, temperature: float, seed: int | None) -> torch.Tensor:
+def uniforms(rows: int, length: int, temperature: float, seed: int | None) -> torch.Tensor:
     """One number in [0, 1) per row and position, float64 [rows, length]; zeros when nothing is sampled."""
     if temperature == 0:
         return torch.zeros(rows, length, dtype=torch.float64)

@@ -32,6 +32,21 @@ def completion_logprobs(
 
     Masked entries hold the log-probability of the padding and mean nothing.
     """
+    logits = completion_logits(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    if temperature != 1.0:
+        logits = logits / temperature
+    chosen = logits.gather(2, completion_ids.unsqueeze(2)).squeeze(2)
+    return chosen - torch.logsumexp(logits, dim=2)
+
+
+def completion_logits(
+    model: torch.nn.Module,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+) -> torch.Tensor:
+    """What every completion token was chosen by, float32 [B, T, V], with gradient. Arguments as above."""
     width = prompt_ids.shape[1]
     distinct, source_B = torch.unique(torch.cat([prompt_ids, prompt_mask], dim=1), dim=0, return_inverse=True)
     cache = DynamicCache(config=model.config)
@@ -55,11 +70,7 @@ def completion_logprobs(
             use_cache=True,
         ).logits
         logits = torch.cat([logits, rest], dim=1)
-    logits = logits.float()
-    if temperature != 1.0:
-        logits = logits / temperature
-    chosen = logits.gather(2, completion_ids.unsqueeze(2)).squeeze(2)
-    return chosen - torch.logsumexp(logits, dim=2)
+    return logits.float()
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,199 @@
+"""One trainer, rollout workers: weights go one way, rollouts the other (the paper, sections 6.2 and 6.3).
+
+One round of Flower's is one step of reinforcement learning. With `lag` 0 the workers generate the step's rollouts
+first, with the weights of the step before, then the trainer trains. Else both work at once: while the trainer is at step
+t the workers generate for step t + 1, so their weights are one step old, or older as the recipe says.
+
+The server is the mailbox of gossip: it opens nothing and holds no model. Weights go down a tree: what a worker hands on
+goes to those below it, those of an absent worker are served by the one above it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from clients.messages import CONFIG, MAIL, OUTBOX, ROUND, MessageError, pack_envelopes, unpack_envelopes
+from strategies.mailbox import Mailbox
+from strategies.recorder import Recorder
+from strategies.roster import POLL_SECONDS, Member, Roster, RosterError
+from symphony_fl.centralized import TRAINER, children, depth
+
+
+class TrainerError(RuntimeError):
+    """The trainer did not do its step; the run can be resumed."""
+
+
+class Centralized(Strategy):
+    """Carry weights and rollouts, step by step.
+
+    Parameters
+    ----------
+    roster : the agents and the nodes they are reached by, gathered
+    recorder : where reports and byte counts go; knows which steps are evaluated
+    rounds : steps of the run
+    finished : steps the trainer has done already, as after a resume
+    lag : 0, or steps between the weights that generate and those in training, at least
+    fanout : workers that each agent hands weights to; 0: the trainer to all
+    timeout : seconds a step waits for a reply, and for the trainer to be there
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        recorder: Recorder,
+        *,
+        rounds: int,
+        finished: int,
+        lag: int,
+        fanout: int,
+        timeout: float,
+    ) -> None:
+        self.roster = roster
+        self.recorder = recorder
+        self.rounds = rounds
+        self.finished = finished
+        self.lag = lag
+        self.fanout = fanout
+        self.timeout = timeout
+        self.mailbox = Mailbox()
+        self._delivered: dict[int, list[str]] = {}
+        self._here: list[int] = [member.agent for member in roster.members()]
+        for member in roster.members():  # mail on its way when the last run stopped
+            for step, outbox in sorted(member.outbox.items()):
+                self._post(member.agent, step, outbox)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The step for the trainer, with its rollouts; the next one for the workers, with what came of the weights."""
+        step = self.finished + server_round
+        trainer, workers = self._gather(grid)
+        if server_round == 1 or not self.lag:
+            self._generate(grid, step, workers, config)
+        messages = [self._message(MessageType.TRAIN, step, trainer, config)]
+        if self.lag and step < self.rounds:
+            messages += [self._message(MessageType.TRAIN, step + 1, worker, config) for worker in workers]
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Put rollouts before the trainer and weights before the workers.
+
+        Raises
+        ------
+        TrainerError
+            The trainer failed: without it nothing can go on.
+        """
+        step = self.finished + server_round
+        done = self._take(step, step + 1, replies)
+        if TRAINER not in done:
+            raise TrainerError(f"the trainer did not do step {step}; see the log above")
+        if not self.recorder.evaluates(step):
+            self.recorder.round_finished(step)
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """On evaluation steps, ask the trainer for held-out accuracy."""
+        step = self.finished + server_round
+        if not self.recorder.evaluates(step):
+            return []
+        content = RecordDict({CONFIG: ConfigRecord({**config, ROUND: step, **self.roster.introduction()})})
+        message = Message(content, self.roster.members()[TRAINER].node, MessageType.EVALUATE)
+        self.recorder.message(TRAINER, message)
+        return [message]
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Book the accuracies."""
+        step = self.finished + server_round
+        for reply in replies:
+            if self.roster.agent_of(reply.metadata.src_node_id) == TRAINER:
+                self.recorder.report("evaluate", step, TRAINER, reply)
+        if self.recorder.evaluates(step):
+            self.recorder.round_finished(step)
+        return None
+
+    def summary(self) -> None:
+        """Who hands weights to whom, and how old they are when they are used."""
+        agents = self.roster.agents
+        log(
+            INFO,
+            "\t├──> a trainer and %d rollout workers, weights at least %d steps old",
+            agents - 1,
+            self.lag,
+        )
+        log(INFO, "\t└──> weights reach the furthest worker in %d step(s)", depth(agents, self.fanout))
+
+    def _gather(self, grid: Grid) -> tuple[Member, Sequence[Member]]:
+        """The trainer, once it is there, and the workers that are.
+
+        Raises
+        ------
+        RosterError
+            The trainer has not been there for `timeout` seconds. The run can be resumed.
+        """
+        deadline = time.monotonic() + self.timeout
+        while True:
+            self.roster.refresh(grid)
+            here = self.roster.present()
+            if here and here[0].agent == TRAINER:
+                break
+            if time.monotonic() > deadline:
+                raise RosterError(f"the trainer has not been connected for {self.timeout:.0f} s")
+            time.sleep(POLL_SECONDS)
+        self._here = [member.agent for member in here]
+        return here[0], here[1:]
+
+    def _generate(self, grid: Grid, step: int, workers: Sequence[Member], config: ConfigRecord) -> None:
+        """Have the workers generate a step's rollouts before the trainer is asked. One that has done so already, as
+        after a resume, answers from its home."""
+        messages = [self._message(MessageType.TRAIN, step, worker, config) for worker in workers]
+        self._take(step, step, grid.send_and_receive(messages, timeout=self.timeout))
+
+    def _message(self, kind: str, step: int, member: Member, config: ConfigRecord) -> Message:
+        mail = self.mailbox.mail(member.agent)
+        self._delivered[member.agent] = list(mail)
+        head = ConfigRecord({**config, ROUND: step, **self.roster.introduction()})
+        message = Message(RecordDict({CONFIG: head, MAIL: pack_envelopes(mail)}), member.node, kind)
+        self.recorder.message(member.agent, message)
+        return message
+
+    def _take(self, step: int, generated: int, replies: Iterable[Message]) -> set[int]:
+        """Book replies, by agent number since the order of arrival must not matter, and post what they hand over.
+
+        Returns the agents whose replies arrived whole. `generated` is the step the workers were asked for.
+        """
+        found = [(self.roster.agent_of(reply.metadata.src_node_id), reply) for reply in replies]
+        done = set()
+        for agent, reply in sorted(((a, r) for a, r in found if a is not None), key=lambda pair: pair[0]):
+            asked = step if agent == TRAINER else generated
+            if not self.recorder.report("train", asked, agent, reply):
+                self.roster.greet_again(agent)
+                continue
+            done.add(agent)
+            delivered = self.mailbox.confirm(agent, self._delivered.pop(agent, []))
+            for sender, size in delivered.items():
+                self.recorder.edge(sender, agent, size)
+            try:
+                self._post(agent, asked, unpack_envelopes(reply.content, OUTBOX))
+            except MessageError as error:
+                self.recorder.refused(step, agent, error)
+        return done
+
+    def _post(self, agent: int, step: int, outbox: Mapping[str, bytes]) -> None:
+        """Rollouts are addressed, to the trainer; weights are for whoever is below their bearer in the tree."""
+        rollouts = {label: data for label, data in outbox.items() if ">" in label}
+        weights = {label: data for label, data in outbox.items() if ">" not in label}
+        if agent != TRAINER:
+            self.mailbox.post(agent, step, [TRAINER], rollouts)
+        below = children(agent, self.roster.agents, self.fanout, self._here)
+        self.mailbox.post(agent, step, below, weights)

@@ -1,0 +1,47 @@
+"""Keys of a recipe about one trainer and its rollout workers (section 6.2; `centralized.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symphony_fl.option import option
+
+
+@dataclass
+class CentralizedOptions:
+    lag: int = option(
+        0,
+        "steps between the weights that generate and those that are trained, at least; 0: one after the other",
+        low=0,
+        high=32,
+    )
+    max_lag: int = option(16, "rollouts of weights older than this many steps are refused", low=0, high=64)
+    parts: int = option(
+        4, "shares into which a step's tasks are dealt out, each generated as one batch", low=1, high=4096
+    )
+    fanout: int = option(
+        0,
+        "workers to which each hands the weights on, beginning with the trainer; 0: the trainer to all",
+        low=0,
+    )
+    send: str = option(
+        "weights",
+        "weights: all of them, of the newest step; changes: what exchange.selection chooses of the distance to the "
+        "workers' copy, whose rest is kept for later (SPARTA)",
+        choices=("weights", "changes"),
+    )
+    momentum: float = option(
+        0.0,
+        "m: a worker generates with w <- m w + (1 - m) copy, after each change that came (section 6.3; send: changes)",
+        low=0,
+        high=0.99,
+    )
+    chunk: int = option(
+        16384, "bytes; weights that take more are cut into chunks of this size", low=1024, high=1 << 24
+    )
+    bandwidth: int = option(
+        0, "bytes of weights that the trainer hands to each worker per step; 0: whatever there is", low=0
+    )
+    tolerance: float = option(
+        0.01, "largest difference between a recorded log-probability and the trainer's own", above=0, high=10
+    )
