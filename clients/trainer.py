@@ -44,9 +44,11 @@ class Trainer(Participant):
         self.rollouts: dict[int, Rollouts] = {}  # part -> of the step to come
         self.offered = 0
         if self.state.round:
-            self.publisher.load(self.kept(BROADCAST))
-            self.versions = {int(name): array for name, array in self.kept(VERSIONS).items()}
             self.learner.load_state(self.kept(OPTIMIZER))
+        kept = self.kept(BROADCAST)
+        if kept:
+            self.publisher.load(kept)
+            self.versions = {int(name): array for name, array in self.kept(VERSIONS).items()}
 
     def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
         """Take the rollouts of the step to come. What is refused is counted by name and stops nothing."""
