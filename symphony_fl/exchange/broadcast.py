@@ -49,7 +49,8 @@ class Copy:
         self._momentum = np.float32(momentum)
 
     def apply(self, kind: str, version: int, indices: np.ndarray, values: np.ndarray) -> None:
-        """What a version brings, int64 [k] and float32 [k]."""
+        """What a version brings, int64 [k] and float32 [k]. Arrays that were given out stay as they are."""
+        self.public = self.public.copy()
         if kind == "values":
             self.public[indices] = values
         else:

@@ -226,3 +226,29 @@ def test_an_unknown_normalization_is_refused() -> None:
     logprobs, old, advantages, mask = _batch()
     with pytest.raises(ValueError, match="normalization 'mean': one of dr_grpo, token, sequence"):
         grpo_loss(logprobs, old, advantages, mask, normalization="mean", max_tokens=5)
+
+
+def _gradient(ratio: str, logprobs: list[float], old: list[float], advantage: float) -> list[float]:
+    given = torch.tensor([logprobs], requires_grad=True)
+    mask = torch.ones_like(given)
+    loss = grpo_loss(given, torch.tensor([old]), torch.tensor([advantage]), mask, max_tokens=1, ratio=ratio)
+    (found,) = torch.autograd.grad(loss, given)
+    return [round(value, 6) for value in found[0].tolist()]
+
+
+def test_how_tokens_of_older_weights_count_by_hand() -> None:
+    """Ratios 1, 1/2, 3; the gradient of a token is -(weight) x advantage."""
+    new, old = [-1.0, -1.0 - LN2, -1.0], [-1.0, -1.0, -1.0 - math.log(3.0)]
+    assert _gradient("clipped", new, old, 1.0) == [-1.0, -0.5, 0.0], "beyond 1.28 nothing is gained"
+    assert _gradient("clipped", new, old, -1.0) == [1.0, 0.0, 3.0], "below 0.8 nothing is lost"
+    assert _gradient("truncated", new, old, 1.0) == [-1.0, -0.5, -2.0]
+    assert _gradient("truncated", new, old, -1.0) == [1.0, 0.5, 2.0]
+    assert _gradient("none", new, old, 1.0) == [-1.0, -1.0, -1.0]
+    with pytest.raises(ValueError, match="ratio 'some'"):
+        _gradient("some", new, old, 1.0)
+
+
+def test_on_policy_all_ratios_are_one_gradient() -> None:
+    new = [-0.5, -1.5, -2.5]
+    assert _gradient("clipped", new, new, 0.7) == _gradient("truncated", new, new, 0.7)
+    assert _gradient("clipped", new, new, 0.7) == _gradient("none", new, new, 0.7)

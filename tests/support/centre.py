@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.home import Home
@@ -16,7 +16,7 @@ from clients.messages import OUTBOX, pack_envelopes, unpack_envelopes
 from clients.service import Service
 from strategies.recorder import Recorder
 from strategies.roster import Roster
-from strategies.server_app import _evaluate_before, _finished, STRATEGIES
+from strategies.server_app import STRATEGIES, _evaluate_before, _finished
 from symphony_fl.components import check_recipe
 from symphony_fl.history import History
 from symphony_fl.recipe import Recipe, load_recipe
@@ -42,9 +42,7 @@ class Network:
     def get_node_ids(self) -> list[int]:
         return [n + 1 for n in range(self.recipe.agents) if n not in self.away]
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> list[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         return [self._answer(message) for message in messages]
 
     def close(self) -> None:
