@@ -39,7 +39,14 @@ class Trainer(Participant):
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
         super().__init__(home, number, recipe, run)
         options = recipe.centralized
-        self.publisher = Publisher(self.terms, self.key, self.copy, options.chunk, options.bandwidth)
+        self.publisher = Publisher(
+            self.terms,
+            self.key,
+            self.copy,
+            chunk=options.chunk,
+            bandwidth=options.bandwidth,
+            whole_every=options.whole_every,
+        )
         self.versions = {0: self.initial}  # version -> what workers generate with, float32 [P]
         self.rollouts: dict[int, Rollouts] = {}  # part -> of the step to come
         self.offered = 0

@@ -30,6 +30,11 @@ class CentralizedOptions:
         "workers' copy, whose rest is kept for later (SPARTA)",
         choices=("weights", "changes"),
     )
+    whole_every: int = option(
+        0,
+        "of so many versions one is sent whole, for workers that missed a change; 0: none (send: changes)",
+        low=0,
+    )
     momentum: float = option(
         0.0,
         "m: a worker generates with w <- m w + (1 - m) copy, after each change that came (section 6.3; send: changes)",

@@ -10,6 +10,9 @@ after it, and a worker that comes to others says so instead of using them.
 
     policy <- momentum * policy + (1 - momentum) * copy      "momentum-based averaging", after each change; 0: the copy
 
+Changes build on one another. A worker that misses one for good, or is new, catches up with the next version that is
+sent whole, in float32, every so many versions.
+
 Where a link carries only so many bytes per step, the next version is made when the last has left: of the newest theta,
 so that no link ever holds what is out of date already. How old weights are then follows from their bytes.
 """
@@ -18,14 +21,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
+from symphony_fl.exchange.coding import build_codec
 from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
 from symphony_fl.exchange.flat import digest
+from symphony_fl.exchange.select import Dense
 
 WAITING = 128
 """Whole versions a worker keeps until they are due; each was signed by the trainer."""
@@ -49,13 +55,16 @@ class Copy:
         self._momentum = np.float32(momentum)
 
     def apply(self, kind: str, version: int, indices: np.ndarray, values: np.ndarray) -> None:
-        """What a version brings, int64 [k] and float32 [k]. Arrays that were given out stay as they are."""
+        """What a version brings, int64 [k] and float32 [k]. Arrays that were given out stay as they are.
+
+        After whole weights nothing is left of what was before: the averaging begins anew.
+        """
         self.public = self.public.copy()
         if kind == "values":
             self.public[indices] = values
         else:
             self.public[indices] += values
-        if self._momentum:
+        if self._momentum and kind != "values":
             self.policy = self._momentum * self.policy + (np.float32(1) - self._momentum) * self.public
         else:
             self.policy = self.public.copy()
@@ -77,6 +86,11 @@ class Copy:
         self.version = int(arrays["version"][0])
 
 
+def whole_terms(terms: Terms) -> Terms:
+    """Those of a version that is sent whole: of any run, all entries in float32."""
+    return replace(terms, kind="values", selection=Dense(terms.selection.size), codec=build_codec("float32"))
+
+
 class Publisher:
     """The trainer's end.
 
@@ -85,13 +99,18 @@ class Publisher:
         key: the trainer's Ed25519 private key, 32 raw bytes.
         copy: at version 0, or loaded.
         chunk: bytes of a piece. bandwidth: bytes that leave per step, 0 for all.
+        whole_every: of so many versions one is sent whole, 0 for none.
     """
 
-    def __init__(self, terms: Terms, key: bytes, copy: Copy, chunk: int, bandwidth: int) -> None:
+    def __init__(
+        self, terms: Terms, key: bytes, copy: Copy, *, chunk: int, bandwidth: int = 0, whole_every: int = 0
+    ) -> None:
         self.terms = terms
         self.copy = copy
         self.chunk = chunk
         self.bandwidth = bandwidth
+        self.whole_every = whole_every
+        self._made = 0  # versions
         self._key = key
         self._queue: deque[bytes] = deque()
         self._credit = 0
@@ -126,22 +145,26 @@ class Publisher:
         return self.copy.arrays() | {
             "queue": np.frombuffer(queue, np.uint8),
             "credit": np.array([self._credit], np.int64),
+            "made": np.array([self._made], np.int64),
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take back what `arrays` gave."""
         self.copy.load(arrays)
         self._queue = deque(unpack_bundle(arrays["queue"].tobytes(), MAX_COUNT).values())
-        self._credit = int(arrays["credit"][0])
+        self._credit, self._made = int(arrays["credit"][0]), int(arrays["made"][0])
 
     def _new_version(self, theta: np.ndarray, version: int) -> list[bytes]:
+        self._made += 1
+        whole = self.whole_every > 0 and self._made % self.whole_every == 0
+        terms = whole_terms(self.terms) if whole else self.terms
         difference = theta - self.copy.public
-        indices = self.terms.selection.select(difference, version)
-        values = (theta if self.terms.kind == "values" else difference)[indices]
-        decoded = self.terms.codec.decode(self.terms.codec.encode(values), indices.size)
-        self.copy.apply(self.terms.kind, version, indices, decoded)
+        indices = terms.selection.select(difference, version)
+        values = (theta if terms.kind == "values" else difference)[indices]
+        decoded = terms.codec.decode(terms.codec.encode(values), indices.size)
+        self.copy.apply(terms.kind, version, indices, decoded)
         sealed = seal(
-            self.terms,
+            terms,
             self._key,
             round=version,
             indices=indices,
@@ -160,6 +183,7 @@ class Subscriber:
 
     def __init__(self, terms: Terms, copy: Copy, chunk: int, last: int) -> None:
         self.terms = terms
+        self.whole = whole_terms(terms)
         self.copy = copy
         self.chunk = chunk
         self.last = last
@@ -196,14 +220,14 @@ class Subscriber:
         Returns the refusals on the way: changes that do not lead to the trainer's weights, kept until what is missing
         before them has come.
         """
-        due = sorted(version for version in self._waiting if version <= up_to)
-        if self.terms.kind == "values":
-            due = due[-1:]
+        due = [self._open(data, trainer) for version, data in self._waiting.items() if version <= up_to]
+        newest_whole = max((update.round for update in due if update.kind == "values"), default=0)
         refused = 0
-        for version in due:
-            update = self._open(self._waiting[version], trainer)
+        for update in sorted(due, key=lambda update: update.round):
+            if update.round < newest_whole:
+                continue
             tried = self.copy.clone()
-            tried.apply(self.terms.kind, version, update.indices, update.values)
+            tried.apply(update.kind, update.round, update.indices, update.values)
             if digest(tried.policy) != update.adapter:
                 refused += 1
                 break
@@ -235,4 +259,7 @@ class Subscriber:
 
     def _open(self, data: bytes, trainer: str) -> Update:
         newest = {trainer: self.copy.version}
-        return open_envelope(data, Expectation(self.terms, [trainer], newest, {}, self.last))
+        try:
+            return open_envelope(data, Expectation(self.terms, [trainer], newest, {}, self.last))
+        except (refusals.WrongKind, refusals.Oversized):
+            return open_envelope(data, Expectation(self.whole, [trainer], newest, {}, self.last))

@@ -92,7 +92,11 @@ def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path) ->
         answered = [0]
 
         def stop(
-            agent: int, step: int, outbox: dict[str, bytes], answered: list[int] = answered, last: int = last
+            agent: int,
+            step: int,
+            outbox: dict[str, bytes],
+            answered: list[int] = answered,
+            last: int = last,
         ) -> dict[str, bytes]:
             answered[0] += 1
             if answered[0] == last:

@@ -28,12 +28,14 @@ def terms(kind: str, density: float = 0.1, coding: str = "sign") -> Terms:
 
 def pair(
     kind: str, *, density: float = 0.1, coding: str = "sign", momentum: float = 0.0, chunk: int = 128,
-    bandwidth: int = 0,
+    bandwidth: int = 0, whole_every: int = 0,
 ) -> tuple[Publisher, Subscriber]:  # fmt: skip
     initial = np.random.default_rng(0).standard_normal(P).astype(np.float32)
     agreed = terms(kind, density, coding)
     return (
-        Publisher(agreed, KEY, Copy(initial, momentum), chunk, bandwidth),
+        Publisher(
+            agreed, KEY, Copy(initial, momentum), chunk=chunk, bandwidth=bandwidth, whole_every=whole_every
+        ),
         Subscriber(agreed, Copy(initial, momentum), chunk, last=1000),
     )
 
@@ -47,13 +49,16 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     momentum=st.sampled_from([0.0, 0.3, 0.9]),
     density=st.sampled_from([0.01, 0.1, 1.0]),
     lag=st.integers(0, 3),
+    whole_every=st.sampled_from([0, 1, 3]),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_copy_is_the_same_to_the_last_bit(
-    coding: str, momentum: float, density: float, lag: int, seed: int
+    coding: str, momentum: float, density: float, lag: int, whole_every: int, seed: int
 ) -> None:
-    publisher, worker = pair("difference", coding=coding, momentum=momentum, density=density)
+    publisher, worker = pair(
+        "difference", coding=coding, momentum=momentum, density=density, whole_every=whole_every
+    )
     rng = np.random.default_rng(seed)
     theta, policies = publisher.copy.public.copy(), {0: publisher.copy.policy}
     for step in range(1, 8):
@@ -103,6 +108,18 @@ def test_a_missing_change_is_noticed_and_waited_for() -> None:
             worker.take(data, TRAINER)
 
 
+def test_whoever_missed_a_change_or_is_new_catches_up_with_whole_weights() -> None:
+    publisher, worker = pair("difference", chunk=4096, momentum=0.5, whole_every=3)
+    theta, worker_of_old = publisher.copy.public, worker
+    for step in range(1, 6):
+        for piece in publisher.publish(theta + np.float32(step), step):
+            if step != 2:  # lost for good
+                worker.take(piece, TRAINER)
+        worker.advance(step, TRAINER)
+        assert worker.copy.version == {1: 1, 2: 1}.get(step, step)
+    assert worker is worker_of_old and same(worker.copy.policy, publisher.copy.policy)
+
+
 def test_of_whole_weights_the_newest_wins() -> None:
     publisher, worker = pair("values", density=1.0, coding="float32", chunk=1024)
     theta = publisher.copy.public
@@ -136,7 +153,7 @@ def test_how_old_weights_are_follows_from_their_bytes() -> None:
 
 def test_another_key_is_no_trainer() -> None:
     publisher, worker = pair("difference", chunk=4096)
-    other = Publisher(publisher.terms, bytes([8] * 32), Copy(publisher.copy.public, 0.0), 4096, 0)
+    other = Publisher(publisher.terms, bytes([8] * 32), Copy(publisher.copy.public, 0.0), chunk=4096)
     with pytest.raises(refusals.UnknownSender):
         worker.take(other.publish(publisher.copy.public + 1, 1)[0], TRAINER)
 
@@ -147,7 +164,7 @@ def test_a_publisher_goes_on_where_it_stopped() -> None:
     theta = straight.copy.public
     for step in range(1, 12):
         weights = theta + np.float32(step)
-        resumed = Publisher(stopped.terms, KEY, Copy(theta, 0.0), 1024, 1500)
+        resumed = Publisher(stopped.terms, KEY, Copy(theta, 0.0), chunk=1024, bandwidth=1500)
         resumed.load(stopped.arrays())
         assert resumed.publish(weights, step) == straight.publish(weights, step)
         stopped = resumed

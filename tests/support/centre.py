@@ -1,11 +1,13 @@
-"""A whole centralized run in one process: the real strategy, recorder, homes, trainer and workers, without Flower's nodes.
+"""A whole centralized run in one process: the real strategy, recorder, homes and agents, without Flower's nodes.
 
 `Network.tamper` stands between a worker and the server: what it makes of a reply's outbox is what arrives.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
@@ -62,11 +64,17 @@ class Network:
         return Message(content, reply_to=message)
 
 
+@cache
+def _tracking() -> tempfile.TemporaryDirectory[str]:
+    """One store for all runs of the process: MLflow takes seconds to make one."""
+    return tempfile.TemporaryDirectory()
+
+
 def play(network: Network, steps: int | None = None) -> History:
     """The recipe's steps, or that many more of them, through the real strategy; the run's books."""
     recipe, folder = network.recipe, network.folder
     history = History(folder / "history.jsonl")
-    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", recipe, "a-run", folder)
+    tracker = Tracker(f"sqlite:///{_tracking().name}/mlflow.db", recipe, "a-run", folder)
     greeting = ConfigRecord({"run": "a-run", "digest": recipe.digest, "recipe": recipe.to_json()})
     roster = Roster(recipe.agents, greeting)
     roster.gather(network, timeout=10.0, least=recipe.agents - len(network.away))  # type: ignore[arg-type]
