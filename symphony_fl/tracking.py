@@ -40,6 +40,12 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     receiver's rounds while it was made (`exchange/staleness.py`)
     own_round, clock                                out of step: the agent's own round, also the step of its reports in
                                                     its run (bytes: the network's); seconds of the run's clock
+    version                                         centralized: step of the newest weights sent, or sampled with
+    staleness                                       centralized: steps between the weights that sampled and the newest
+    recomputed                                      largest difference of a recorded log-probability to the trainer's
+    rollouts/refused, rollouts/missing              share of the rollouts that came which were not used, of the step's
+                                                    parts that are missing
+    clip_fraction                                   share of tokens whose ratio was beyond the clip (or the cap)
     refused/<error>                                 envelopes refused for that named reason
     merged, duplicates                              envelopes merged; envelopes had before (rules that forward)
     entries, density, envelope_bytes                entries selected, their share; bytes of the agent's own envelope
