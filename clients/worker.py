@@ -8,7 +8,7 @@ from clients.agent import AgentError, Report
 from clients.home import Home
 from clients.labels import label_for
 from clients.participant import Participant
-from symphony_fl.centralized import TRAINER, hands_on, parts_of, rollout_seed
+from symphony_fl.centralized import TRAINER, hands_on, kept_outboxes, parts_of, rollout_seed
 from symphony_fl.exchange.broadcast import Subscriber
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.refusals import EnvelopeError, UnknownSender, WrongCopy
@@ -31,11 +31,10 @@ class Worker(Participant):
             self.broadcast.load(kept)
 
     def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
-        """Take pieces of weights; those that are new are handed on with the step's rollouts. Nothing is committed
-        before the step is: mail whose step was not done comes again."""
+        """Take pieces of weights; those that are new are handed on with the next step's rollouts. Nothing is committed
+        before that step is: mail whose message was not answered comes again."""
         self.admit(roster, rotations)
         relaying = hands_on(self.number, self.recipe.agents, self.recipe.centralized.fanout)
-        self.state.relay = {}
         for data in mail.values():
             try:
                 self.broadcast.take(data, self._trainer())
@@ -55,6 +54,7 @@ class Worker(Participant):
         """
         answered = self.repeated(round)
         if answered is not None:
+            self._commit()  # what weights came along: nobody brings them again
             return answered
         options = self.recipe.centralized
         with self.timed("merge"):
@@ -79,6 +79,10 @@ class Worker(Participant):
     def evaluate(self, round: int) -> Report:
         """Nobody asks a worker."""
         raise AgentError("a rollout worker is not evaluated: the weights are the trainer's")
+
+    def _commit(self) -> None:
+        self.keep(BROADCAST, self.broadcast.arrays())
+        self.home.commit(self.state, kept_outboxes(self.recipe))
 
     def _sample(self, step: int, part: int, version: int) -> tuple[bytes, int]:
         """(signed rollouts, tokens in them)."""

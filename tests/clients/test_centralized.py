@@ -88,7 +88,7 @@ def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path) ->
         pass
 
     for last in (3, 4, 5, 6, 7, 9, 40):
-        network = Network(recipe, folder)
+        network = Network(recipe, folder, lasting=False)
         answered = [0]
 
         def stop(

@@ -28,14 +28,15 @@ Tamper = Callable[[int, int, dict[str, bytes]], dict[str, bytes]]  # (agent, ste
 
 
 class Network:
-    """A grid whose nodes are services in this process; node n + 1 is agent n."""
+    """A grid whose nodes are services in this process; node n + 1 is agent n. `lasting`: homes stay open between
+    messages, which a simulation's do not."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, lasting: bool = True) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
         self.recipe = recipe
         self.folder = folder
         self.services = [
-            Service(n, lambda run, n=n: Home(folder / "agents" / str(n)), lasting=True)
+            Service(n, lambda run, n=n: Home(folder / "agents" / str(n)), lasting=lasting)
             for n in range(recipe.agents)
         ]
         self.away: set[int] = set()
