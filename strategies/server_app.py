@@ -259,6 +259,7 @@ def _finish(
         "seed": recipe.seed,
         "status": status,
         **history.summary(recipe.agents),
+        **_rollout_figures(recipe, history),
         "seconds": round(seconds, 3),
         "agents": recipe.agents,
         "strategy": recipe.strategy,
@@ -281,6 +282,20 @@ def _finish(
     for adapter in sorted(run.folder.glob("agents/*/adapter/*")) if recipe.tracking.agents else ():
         tracker.artifact(adapter, f"adapters/{adapter.parent.parent.name}")
     tracker.finish("FINISHED" if status == "completed" else "FAILED")
+
+
+def _rollout_figures(recipe: Recipe, history: History) -> dict[str, float]:
+    """Where one agent trains: bytes of weights all workers got, of rollouts it got, and how old these were on average, in
+    steps."""
+    if not is_centralized(recipe):
+        return {}
+    received = history.total("bytes/received")
+    ages = history.mean("train", "staleness").values()
+    return {
+        "bytes_weights": sum(size for agent, size in received.items() if agent != TRAINER),
+        "bytes_rollouts": received.get(TRAINER, 0.0),
+        "staleness": sum(ages) / len(ages) if ages else 0.0,
+    }
 
 
 def _publish_capabilities(run: Run, roster: Roster, history: History, tracker: Tracker) -> None:

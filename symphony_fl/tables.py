@@ -14,7 +14,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
         ("accuracy before", _number(result["accuracy_before"], ".3f")),
         (
             "accuracy after",
-            f"{_number(result['accuracy_after'], '.3f')}  (all skills, mean of {result['agents']} agents)",
+            f"{_number(result['accuracy_after'], '.3f')}  (all skills, mean of {_evaluated(result)} agents)",
         ),
         ("lowest agent", _number(result["accuracy_min_agent"], ".3f")),
         ("bytes sent", f"{result['bytes_sent_per_agent']:,.0f} per agent"),
@@ -76,6 +76,11 @@ def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]
 
 def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def _evaluated(result: Mapping[str, Any]) -> int:
+    """How many agents were evaluated: where one trains for all, one."""
+    return len(result.get("adapter_digests") or ()) or int(result["agents"])
 
 
 def _number(value: float | None, form: str) -> str:
