@@ -285,8 +285,8 @@ def _finish(
 
 
 def _rollout_figures(recipe: Recipe, history: History) -> dict[str, float]:
-    """Where one agent trains: bytes of weights all workers got, of rollouts it got, and how old these were on average, in
-    steps."""
+    """Where one agent trains: bytes of weights that all workers got, of rollouts that it got, and how many steps old
+    these were on average."""
     if not is_centralized(recipe):
         return {}
     received = history.total("bytes/received")
