@@ -190,7 +190,7 @@ class Trainer(Participant):
             temperature=settings.temperature,
             max_new_tokens=settings.max_new_tokens,
             seed=rollout_seed(self.recipe.seed, step, rollouts.part),
-            rows_per_pass=len(prompts),
+            rows_per_pass=settings.rows_per_pass,
         )
         tolerance = self.recipe.centralized.tolerance
         if apart > tolerance:
