@@ -5,7 +5,7 @@ first, with the weights of the step before, then the trainer trains. Else both w
 step t the workers generate for step t + 1, so their weights are one step old, or older as the recipe says.
 
 The server is the mailbox of gossip: it opens nothing and holds no model. Weights go down a tree: what a worker hands on
-goes to those below it, those of an absent worker are served by the one above it.
+goes to those below it; those below an absent worker are served by the one above it.
 """
 
 from __future__ import annotations
@@ -150,7 +150,10 @@ class Centralized(Strategy):
             if time.monotonic() > deadline:
                 raise RosterError(f"the trainer has not been connected for {self.timeout:.0f} s")
             time.sleep(POLL_SECONDS)
-        self._here = [member.agent for member in here]
+        now = [member.agent for member in here]
+        for agent in set(self._here) - set(now):  # what it would have handed on
+            self.mailbox.copy(agent, children(agent, self.roster.agents, self.fanout, now))
+        self._here = now
         return here[0], here[1:]
 
     def _generate(self, grid: Grid, step: int, workers: Sequence[Member], config: ConfigRecord) -> None:

@@ -35,13 +35,21 @@ class Mailbox:
                 turned_away += 1
                 continue
             for recipient in recipients_in(wanted, neighbours):
-                box = self._waiting[recipient]
-                label = mail_label(sender, round, number)
-                self._sizes[recipient] += len(data) - len(box.get(label, b""))
-                box[label] = data  # in its old place, if it was there: mail stays in the order of rounds
-                while len(box) > MAX_WAITING or self._sizes[recipient] > MAX_WAITING_BYTES:
-                    self._sizes[recipient] -= len(box.pop(next(iter(box))))
+                self._put(recipient, mail_label(sender, round, number), data)
         return turned_away
+
+    def copy(self, recipient: int, others: Sequence[int]) -> None:
+        """What waits for the recipient is for these as well, as when it is gone and would have handed it on."""
+        for label, data in self._waiting[recipient].items():
+            for other in others:
+                self._put(other, label, data)
+
+    def _put(self, recipient: int, label: str, data: bytes) -> None:
+        box = self._waiting[recipient]
+        self._sizes[recipient] += len(data) - len(box.get(label, b""))
+        box[label] = data  # in its old place, if it was there: mail stays in the order of rounds
+        while len(box) > MAX_WAITING or self._sizes[recipient] > MAX_WAITING_BYTES:
+            self._sizes[recipient] -= len(box.pop(next(iter(box))))
 
     def mail(self, recipient: int) -> Mapping[str, bytes]:
         """Label -> envelope waiting for the recipient, oldest first."""

@@ -47,13 +47,13 @@ def rollout_seed(seed: int, step: int, part: int) -> int:
 
 
 def children(agent: int, agents: int, fanout: int, present: Collection[int]) -> list[int]:
-    """Whom an agent hands weights to, in a heap-ordered tree; the children of a worker that is not there are its
-    parent's."""
+    """Whom an agent hands weights to, in a heap-ordered tree. A worker that is not there is given them for later, and
+    those below it at once."""
     if not fanout:
-        return [worker for worker in workers(agents) if worker in present] if agent == TRAINER else []
+        return list(workers(agents)) if agent == TRAINER else []
     found: list[int] = []
     for child in _heap_children(agent, agents, fanout):
-        found += [child] if child in present else children(child, agents, fanout, present)
+        found += [child] if child in present else [child, *children(child, agents, fanout, present)]
     return found
 
 

@@ -138,14 +138,22 @@ def _endless(r: Rollouts, end: int) -> np.ndarray:
     return found
 
 
-def _greedy_swap(r: Rollouts) -> Rollouts:
-    """The first completion over again in the place of the second: its task is the same, its chance is not."""
-    first, second = slice(0, r.lengths[0]), r.lengths[0] + r.lengths[1]
+def _favourite(r: Rollouts) -> Rollouts:
+    """One completion of a task in the place of another: true tokens, true log-probabilities, no chance."""
+    ends = np.concatenate([[0], np.cumsum(r.lengths)])
+    rows = [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+    kept, gone = next(
+        (a, b)
+        for a in range(len(rows))
+        for b in range(len(rows))
+        if a // 4 == b // 4 and not np.array_equal(r.ids[rows[a]], r.ids[rows[b]])
+    )
+    order = [kept if row == gone else row for row in range(len(rows))]
     return replace(
         r,
-        lengths=np.concatenate([r.lengths[:1], r.lengths[:1], r.lengths[2:]]),
-        ids=np.concatenate([r.ids[first], r.ids[first], r.ids[second:]]),
-        logprobs=np.concatenate([r.logprobs[first], r.logprobs[first], r.logprobs[second:]]),
+        lengths=r.lengths[order],
+        ids=np.concatenate([r.ids[rows[row]] for row in order]),
+        logprobs=np.concatenate([r.logprobs[rows[row]] for row in order]),
     )
 
 
@@ -153,7 +161,7 @@ LIES: dict[str, Lie] = {
     "wrong_logprobs": lambda r, f, k: (replace(r, logprobs=_dearer(r)), f, k),
     "not_finite": lambda r, f, k: (replace(r, logprobs=r.logprobs * np.float32("nan")), f, k),
     "bad_tokens": lambda r, f, k: (replace(r, ids=_endless(r, f.end)), f, k),
-    "not_sampled": lambda r, f, k: (_greedy_swap(r), f, k),
+    "not_sampled": lambda r, f, k: (_favourite(r), f, k),
     "wrong_policy": lambda r, f, k: (replace(r, policy=b"\0" * 16), f, k),
     "wrong_task": lambda r, f, k: (replace(r, part=0), f, k),
     "too_stale": lambda r, f, k: (replace(r, step=r.step - 1), f, k),
