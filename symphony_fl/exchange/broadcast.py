@@ -202,6 +202,9 @@ class Subscriber:
         whole: bytes | None = data
         if is_chunk(data):
             chunk = open_chunk(data, self.terms.run, trainer, self.chunk)
+            most = -(-max(self.terms.max_bytes, self.whole.max_bytes) // self.chunk)
+            if chunk.count > most:
+                raise refusals.Oversized(f"{chunk.count} chunks, at most {most}")
             if chunk.version <= self.copy.version or chunk.version in self._waiting:
                 raise refusals.Replayed(f"version {chunk.version} is not new")
             whole = self._assembly.add(chunk)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.broadcast import Copy, Publisher, Subscriber
+from symphony_fl.exchange.chunks import cut
 from symphony_fl.exchange.coding import CODECS, build_codec
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
@@ -168,3 +169,11 @@ def test_a_publisher_goes_on_where_it_stopped() -> None:
         resumed.load(stopped.arrays())
         assert resumed.publish(weights, step) == straight.publish(weights, step)
         stopped = resumed
+
+
+def test_no_more_is_gathered_than_weights_can_take() -> None:
+    publisher, worker = pair("difference", chunk=1024)
+    longest = worker.whole.max_bytes // 1024 + 2
+    first, *_ = cut(publisher.terms.run, KEY, 1, bytes(1024 * longest), 1024)
+    with pytest.raises(refusals.Oversized):
+        worker.take(first, TRAINER)
