@@ -12,23 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from clients.evaluation import generalisation, held_out_accuracies
 from clients.exchange import Exchange
 from clients.home import Home, State
 from clients.letters import Letters, compared, sort_mail, waiting
 from clients.peers import Peers
 from clients.secrecy import Secrecy
+from clients.trace import Trace
 from symphony_fl.asynchrony import kept_outboxes
-from symphony_fl.components import agent_skills, held_out_tasks
 from symphony_fl.exchange.envelope import RewardReport
 from symphony_fl.exchange.flat import digest
 from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
-from symphony_fl.learning.episodes import SOLVED, Episode
+from symphony_fl.learning.episodes import Episode
 from symphony_fl.learning.report import LearnReport
-from symphony_fl.learning.sampling import greedy_rewards, mean_by_skill
 from symphony_fl.learning.sharing import Proposal
 from symphony_fl.recipe import Recipe
-
-EVALUATION_BATCH = 256
 
 
 class AgentError(RuntimeError):
@@ -87,6 +85,7 @@ class Agent:
         heard = _below("reward/", self.state.arrays)
         if heard:
             self.reward.load_state(heard)
+        self.trace = Trace(home.folder, recipe.tracking.trace)
         self.metrics: dict[str, float] = {}
         self.begin()
         if loaded is None:
@@ -191,26 +190,16 @@ class Agent:
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
-        tasks = held_out_tasks(self.recipe)
         self.policy.set(self.state.adapter)
         with self._timed("evaluate"):
-            rewards = greedy_rewards(
-                self.policy.model,
-                self.policy.base.tokenizer,
-                tasks,
-                max_new_tokens=self.recipe.learner.max_new_tokens,
-                batch_size=EVALUATION_BATCH,
-            )
-        found = mean_by_skill(tasks, rewards)
-        own = agent_skills(self.recipe, self.number)
-        mean = sum(found.values()) / len(found)
-        self.metrics |= {f"accuracy/{skill}": value for skill, value in found.items()}
-        self.metrics["accuracy/mean"] = mean
-        self.metrics["accuracy/own"] = sum(found[skill] for skill in own) / len(own)
+            found, solved = held_out_accuracies(self.policy, self.recipe, self.number)
+        self.metrics |= found
+        self.trace.evaluated(round, self.state.adapter - self.initial)
+        if round in (0, self.recipe.rounds):
+            self.metrics |= generalisation(self.policy, self.recipe)
         if round == self.recipe.rounds:
             self.policy.model.save_pretrained(self.home.folder / "adapter")
-        averaged = {"num-examples": float(len(tasks)), "accuracy": mean}
-        solved = "".join(str(int(reward >= SOLVED)) for reward in rewards)
+        averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, self._digest(), solved=solved)
 
     def _improve(self, round: int) -> dict[str, float]:
@@ -223,10 +212,12 @@ class Agent:
         optimizer = _below("optimizer/", self.state.arrays)
         if optimizer:
             learner.load_state(optimizer)
-        self.policy.set(self.exchange.start(self.state.adapter))
+        start = self.exchange.start(self.state.adapter)
+        self.policy.set(start)
         with self._timed("learn"):
             report = learner.improve(round, self.recipe.learner.steps)
         self.state.adapter = self.policy.get()
+        self.metrics |= self.trace.learnt(round, self.state.adapter - start)
         self.state.arrays |= {f"optimizer/{name}": array for name, array in learner.state().items()}
         self.metrics |= {f"reward/{skill}": value for skill, value in report.rewards.items()}
         self.metrics |= {

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from symphony_fl.asynchrony import GOSSIPS, check_asynchronous
+from symphony_fl.beyond import check_beyond
 from symphony_fl.centralized import check_centralized, is_centralized
 from symphony_fl.exchange.attacks import ATTACKS, attack
 from symphony_fl.exchange.coding import CODECS, Codec, build_codec
@@ -85,6 +86,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
         recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
+        check_beyond(recipe)
     except (TopologyError, MergeError, DensityError, SelectionError, ModelError, SkillError) as error:
         raise RecipeError(str(error)) from None
     return recipe

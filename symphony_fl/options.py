@@ -84,6 +84,12 @@ class TaskOptions:
     held_out: int = option(30, "held-out tasks per skill", low=1, high=500)
     held_out_seed: int = option(1234, "seed of the held-out tasks: the same in every recipe compared", low=0)
     evaluate_every: int = option(5, "rounds between two evaluations (first and last always)", low=1)
+    unseen: list[str] = option(
+        [], "skills nobody trains on, asked before the first and after the last round (generalisation)"
+    )
+    harder: list[str] = option(
+        [], "the same of levels beyond the trained ones, as skill:difficulty, such as reverse_long:9"
+    )
 
 
 @dataclass
@@ -233,6 +239,9 @@ class TrackingOptions:
     uri: str = option("", "MLflow tracking URI; empty: a SQLite file under the Symphony folder")
     experiment: str = option(EXPERIMENT, "MLflow experiment")
     agents: bool = option(True, "a child run and the adapter of every agent; false: the network only")
+    trace: bool = option(
+        False, "agents keep their updates of evaluated rounds in their homes, and report how smooth those are"
+    )
 
 
 @dataclass

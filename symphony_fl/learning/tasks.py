@@ -43,13 +43,23 @@ def held_out(skills: Sequence[str], per_skill: int, seed: int) -> list[Task]:
     return tasks
 
 
-def _held_out_of(skill: Skill, count: int, seed: int) -> list[Task]:
-    rng = np.random.default_rng([seed, _HELD_OUT_TAG, *skill.name.encode()])
+def held_out_level(skill: str, difficulty: int, count: int, seed: int) -> list[Task]:
+    """``count`` reserved tasks of a skill, all of one difficulty and distinct.
+
+    Raises:
+        SkillError: an unknown skill, a difficulty it does not have, or fewer than ``count`` reserved prompts of it.
+    """
+    return _held_out_of(get_skill(skill), count, seed, difficulty)
+
+
+def _held_out_of(skill: Skill, count: int, seed: int, difficulty: int | None = None) -> list[Task]:
+    level = [] if difficulty is None else [difficulty]
+    rng = np.random.default_rng([seed, _HELD_OUT_TAG, *level, *skill.name.encode()])
     found: dict[str, Task] = {}
     for _ in range(_DRAWS_PER_TASK * count):
         if len(found) == count:
             break
-        task = skill.generate(rng)
+        task = skill.generate(rng, difficulty)
         if is_reserved(task.prompt):
             found.setdefault(task.prompt, task)
     if len(found) < count:
