@@ -13,6 +13,7 @@ from symphony_fl.components import check_recipe
 from symphony_fl.edge.commands import add_commands, network_folder
 from symphony_fl.edge.network import network_superlink
 from symphony_fl.edge.private import EdgeError
+from symphony_fl.experiment.command import add_command as add_experiment
 from symphony_fl.folders import default_tracking_uri, locked, symphony_folder, write_json
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
@@ -289,6 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     add_store_options(sub)
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=5000)
+    add_experiment(command)
     add_commands(command)
     add_timing(command)
     add_replay(command)

@@ -1,0 +1,211 @@
+"""The line plots of the report: accuracy, reward, drift, similarity and traces, one colour per paradigm everywhere.
+
+Lines are means over seeds, bands reach from the lowest to the highest seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from symphony_fl.experiment.drawing import color_of, grid_of, hide_unused, legend, new_figure
+from symphony_fl.experiment.paradigms import BY_NAME
+from symphony_fl.experiment.tables import Rows
+
+Curve = Sequence[Sequence[float]]
+SAMPLES = "completions trained on, whole network"
+
+
+def accuracy_over_samples(rows: Rows) -> Figure:
+    figure = new_figure(8, 4.4)
+    axes = figure.add_subplot()
+    _curves(axes, rows, "accuracy")
+    _samples(axes)
+    axes.set(ylabel="held-out accuracy", ylim=(0, 1))
+    legend(figure, axes, 4)
+    return figure
+
+
+def reward_over_samples(rows: Rows) -> Figure:
+    figure = new_figure(8, 4.4)
+    axes = figure.add_subplot()
+    _curves(axes, rows, "reward", markers=False)
+    _samples(axes)
+    axes.set(ylabel="mean reward of a round's rollouts", ylim=(0, 1))
+    legend(figure, axes, 4)
+    return figure
+
+
+def accuracy_over_bytes(rows: Rows) -> Figure:
+    """What sends nothing is a dashed line at its final accuracy."""
+    figure = new_figure(8, 4.4)
+    axes = figure.add_subplot()
+    for name in rows.paradigms:
+        points = [
+            (x, low, middle, high)
+            for x, low, middle, high in _bands(row["curves"]["accuracy/bytes"] for row in rows.of(name))
+            if x > 0
+        ]
+        if points:
+            _line(axes, name, points)
+        else:
+            final = rows.values(name, "accuracy/mean").values()
+            axes.axhline(sum(final) / len(final), color=color_of(name), linestyle="--", label=name)
+    axes.set(xscale="log", xlabel="kB sent per agent so far", ylabel="held-out accuracy", ylim=(0, 1))
+    legend(figure, axes, 4)
+    return figure
+
+
+def drift_and_staleness(rows: Rows) -> Figure:
+    figure = new_figure(8, 3.8)
+    left, right = figure.subplots(1, 2)
+    for axes, name, label in (
+        (left, "drift", "drift"),
+        (right, "staleness", "staleness, rounds or steps"),
+    ):
+        _curves(axes, rows, name, markers=False)
+        _samples(axes)
+        axes.set(ylabel=label)
+        axes.set_ylim(bottom=0)
+    _legend_of_all(figure, rows)
+    return figure
+
+
+def similarity_over_samples(rows: Rows) -> Figure:
+    figure = new_figure(8, 3.8)
+    left, right = figure.subplots(1, 2)
+    _curves(left, rows, "smoothness", markers=False)
+    left.set(ylabel="cosine of successive updates", title="within an agent")
+    _curves(right, rows, "similarity/updates")
+    right.set(ylabel="mean cosine over pairs", title="between agents' updates")
+    for axes in (left, right):
+        _samples(axes)
+        axes.axhline(0, color="#808080", linewidth=0.8)
+    _legend_of_all(figure, rows)
+    return figure
+
+
+def accuracy_by_difficulty(rows: Rows) -> Figure:
+    """Full lines: levels that were trained; dashed, beyond the grey line: harder ones."""
+    figure = new_figure(8, 4.4)
+    axes = figure.add_subplot()
+    last = 0
+    for name in rows.paradigms:
+        both: dict[str, dict[int, list[float]]] = {"trained": defaultdict(list), "beyond": defaultdict(list)}
+        for row in rows.of(name):
+            for part, levels in both.items():
+                for level, value in row["levels"][part].items():
+                    levels[int(level)].append(value)
+        for part, style in (("trained", "-"), ("beyond", "--")):
+            points = sorted((level, sum(found) / len(found)) for level, found in both[part].items())
+            if points:
+                label = name if part == "trained" else None
+                axes.plot(
+                    *zip(*points, strict=True),
+                    style,
+                    color=color_of(name),
+                    marker=BY_NAME[name].marker,
+                    label=label,
+                )
+        last = max(last, *both["trained"], 0)
+    axes.axvline(last + 0.5, color="#808080", linewidth=0.8)
+    axes.set(xlabel="difficulty (letters, digits)", ylabel="accuracy after training", ylim=(0, 1.02))
+    legend(figure, axes, 4)
+    return figure
+
+
+def agent_traces(rows: Rows) -> Figure:
+    """The first seed of every paradigm: a thin line per agent, accuracy full, reward dotted."""
+    tall, wide = grid_of(len(rows.paradigms), 4)
+    figure = new_figure(2.5 * wide + 0.5, 2.3 * tall + 0.4)
+    panels = list(figure.subplots(tall, wide, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, name in zip(panels, rows.paradigms, strict=False):
+        first = rows.of(name)[0]
+        for number, trace in sorted(first["agents"].items(), key=lambda item: int(item[0])):
+            _trace(axes, name, trace["accuracy"], "-", 1.0 - 0.15 * (int(number) % 5))
+            _trace(axes, name, trace["reward"], ":", 0.5)
+        axes.set_title(f"{name}, seed {first['seed']}", fontsize=9)
+        axes.set_ylim(0, 1)
+        axes.xaxis.set_major_formatter(_thousands())
+    hide_unused(panels, len(rows.paradigms))
+    figure.supxlabel(SAMPLES, fontsize=9)
+    figure.supylabel("accuracy (full), reward (dotted)", fontsize=9)
+    return figure
+
+
+def accuracy_by_seed(rows: Rows) -> Figure:
+    """One dot per seed, a bar at their mean."""
+    figure = new_figure(8, 0.42 * len(rows.paradigms) + 1.0)
+    axes = figure.add_subplot()
+    for place, name in enumerate(reversed(rows.paradigms)):
+        values = rows.values(name, "accuracy/mean")
+        axes.plot(
+            list(values.values()),
+            [place] * len(values),
+            linestyle="",
+            marker=BY_NAME[name].marker,
+            color=color_of(name),
+        )
+        middle = sum(values.values()) / len(values)
+        axes.plot([middle, middle], [place - 0.3, place + 0.3], color=color_of(name))
+    axes.set_yticks(range(len(rows.paradigms)), list(reversed(rows.paradigms)))
+    axes.set_xlabel("held-out accuracy after training, one mark per seed")
+    return figure
+
+
+def _curves(axes: Axes, rows: Rows, curve: str, markers: bool = True) -> None:
+    for name in rows.paradigms:
+        points = _bands(row["curves"][curve] for row in rows.of(name))
+        if points:
+            _line(axes, name, points, markers)
+
+
+def _line(
+    axes: Axes, name: str, points: Sequence[tuple[float, float, float, float]], markers: bool = True
+) -> None:
+    x, low, middle, high = zip(*points, strict=True)
+    marker = BY_NAME[name].marker if markers else None
+    axes.plot(x, middle, color=color_of(name), marker=marker, label=name)
+    axes.fill_between(x, low, high, color=color_of(name), alpha=0.15, linewidth=0)
+
+
+def _bands(curves: Iterable[Curve]) -> list[tuple[float, float, float, float]]:
+    """(x, lowest, mean, highest) over seeds, point by point; x is the mean, since seeds differ by a few bytes."""
+    found = [curve for curve in curves if curve]
+    longest = max(map(len, found), default=0)
+    points = []
+    for place in range(longest):
+        there = [curve[place] for curve in found if place < len(curve)]
+        values = [point[1] for point in there]
+        x = sum(point[0] for point in there) / len(there)
+        points.append((x, min(values), sum(values) / len(values), max(values)))
+    return points
+
+
+def _trace(axes: Axes, name: str, curve: Curve, style: str, alpha: float) -> None:
+    if curve:
+        axes.plot(*zip(*curve, strict=True), style, color=color_of(name), alpha=alpha, linewidth=1.2)
+
+
+def _samples(axes: Axes) -> None:
+    axes.set_xlabel(SAMPLES, fontsize=9)
+    axes.xaxis.set_major_formatter(_thousands())
+
+
+def _thousands() -> FuncFormatter:
+    return FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
+
+
+def _legend_of_all(figure: Figure, rows: Rows) -> None:
+    """For figures of which no single panel shows all paradigms."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        found, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    shown = [name for name in rows.paradigms if name in handles]
+    figure.legend([handles[name] for name in shown], shown, loc="outside lower center", ncols=4, fontsize=9)

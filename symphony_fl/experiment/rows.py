@@ -1,0 +1,218 @@
+"""A finished run as one row of figures: plain JSON, from the run's folder alone, without any wall-clock.
+
+    scalars     name -> number, None where the run has no such thing; names below
+    curves      name -> [[x, y], ...] over samples of the whole network ("accuracy/bytes": over kB sent per agent)
+    agents      agent -> the same, of one agent: "accuracy", "reward"
+    matrices    similarity of the agents' last updates, and of their movements since the start [N, N]; affinity [N, S]
+    levels      difficulty -> accuracy; trained, and beyond
+
+Formulas: `paper_metrics.py`, `learning/affinity.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from symphony_fl.capabilities import network_figures, skill_scores
+from symphony_fl.components import held_out_tasks, recipe_rule, recipe_topology
+from symphony_fl.experiment.paradigms import Planned, round_samples
+from symphony_fl.history import Event, History
+from symphony_fl.learning.affinity import affinity
+from symphony_fl.paper_metrics import (
+    accuracy_by_level,
+    completion,
+    cosine_matrix,
+    gain_per_kilobyte,
+    mean_off_diagonal,
+    over_samples,
+    samples_to_share,
+    worst_drop,
+)
+from symphony_fl.recipe import Recipe
+
+Row = dict[str, Any]
+CONVERGED = 0.95
+"""The share of the final gain at which a run is said to have converged."""
+
+
+def run_row(planned: Planned, folder: Path) -> Row:
+    """The row of a completed run that lies in `folder`.
+
+    Raises
+    ------
+    ValueError
+        Nobody was evaluated.
+    """
+    history = History(folder / "history.jsonl")
+    history.close()  # it is read only
+    recipe = planned.recipe
+    if not history.rounds("evaluate"):
+        raise ValueError(f"{history.path}: holds no evaluation, must hold at least one")
+    curves = _curves(history, recipe)
+    matrices, similar = _similarities(history, folder, recipe)
+    curves |= similar
+    agents, scores_NS = skill_scores(history, history.rounds("evaluate")[-1], recipe.tasks.skills)
+    matrices["affinity"] = affinity(scores_NS).tolist()
+    scalars = _accuracies(history) | network_figures(scores_NS)
+    scalars |= _bytes_and_gains(history, recipe, curves) | _interaction(history, recipe)
+    scalars |= {
+        "smoothness": _mean([y for _, y in curves["smoothness"]]),
+        "similarity/updates": _last(curves["similarity/updates"]),
+        "similarity/movements": _last(curves["similarity/movements"]),
+        "drift": _last(curves["drift"]),
+        "staleness": _mean(list(history.mean("train", "staleness").values())),
+        "converged": samples_to_share(curves["accuracy"], CONVERGED),
+        "worst_drop": worst_drop(curves["accuracy"]),
+    }
+    return {
+        "paradigm": planned.paradigm,
+        "seed": planned.seed,
+        "digest": recipe.digest,
+        "evaluated": agents,
+        "skills": list(recipe.tasks.skills),
+        "scalars": scalars,
+        "curves": curves,
+        "agents": _traces(history, recipe),
+        "matrices": matrices,
+        "levels": _levels(history, recipe),
+    }
+
+
+def _final(history: History) -> list[Event]:
+    last = history.rounds("evaluate")[-1]
+    return [event for event in history.events("evaluate") if event.round == last]
+
+
+def _accuracies(history: History) -> dict[str, float | None]:
+    """Means over the agents that were evaluated, before the first and after the last round."""
+    rounds = history.rounds("evaluate")
+    found: dict[str, float | None] = {}
+    for name in ("mean", "own", "unseen", "harder"):
+        values = history.mean("evaluate", f"accuracy/{name}")
+        found[f"accuracy/{name}"] = values.get(rounds[-1])
+        found[f"accuracy/{name}/before"] = values.get(rounds[0])
+    found["accuracy/lowest"] = min(event.metrics["accuracy/mean"] for event in _final(history))
+    return found
+
+
+def _curves(history: History, recipe: Recipe) -> dict[str, Any]:
+    per_round = round_samples(recipe)
+    accuracy = history.mean("evaluate", "accuracy/mean")
+    drift = history.mean("train", "drift") or history.mean("evaluate", "drift")
+    sent = {number: sum(history.total("bytes/sent", number).values()) for number in accuracy}
+    return {
+        "accuracy": over_samples(accuracy, per_round),
+        "accuracy/bytes": [(sent[number] / recipe.agents / 1000, accuracy[number]) for number in accuracy],
+        "reward": over_samples(history.mean("train", "reward/local"), per_round),
+        "drift": over_samples(drift, per_round),
+        "smoothness": over_samples(history.mean("train", "smoothness"), per_round),
+        "staleness": over_samples(history.mean("train", "staleness"), per_round),
+    }
+
+
+def _bytes_and_gains(history: History, recipe: Recipe, curves: dict[str, Any]) -> dict[str, float | None]:
+    """Per agent; the reward's gain is from its first to its last report."""
+    sent = sum(history.total("bytes/sent").values()) / recipe.agents
+    received = sum(history.total("bytes/received").values()) / recipe.agents
+    accuracy, reward = curves["accuracy"], curves["reward"]
+    return {
+        "kilobytes/sent": sent / 1000,
+        "kilobytes/received": received / 1000,
+        "kilobytes/total": sent * recipe.agents / 1000,
+        "accuracy/per_kilobyte": gain_per_kilobyte(accuracy[0][1], accuracy[-1][1], sent),
+        "reward/per_kilobyte": gain_per_kilobyte(reward[0][1], reward[-1][1], sent) if reward else None,
+        "reward/first": reward[0][1] if reward else None,
+        "reward/last": reward[-1][1] if reward else None,
+    }
+
+
+def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
+    """Shares: rounds that were done of those to do, updates merged of those meant for somebody, mail refused.
+
+    An update is meant for all agents where updates are passed on, else for the neighbours of its round.
+    """
+    trained = [event for event in history.events("train") if event.round or event.own]
+    by_agent: dict[int, set[int]] = defaultdict(set)
+    for event in trained:
+        by_agent[event.agent].add(event.own or event.round)
+    done = sum(map(len, by_agent.values()))
+    trainers = len(by_agent) if recipe.strategy == "centralized" else recipe.agents
+    found: dict[str, float | None] = {"completion/rounds": completion(done, recipe.rounds * trainers)}
+    reports = [*trained, *history.events("evaluate")]
+    merged = sum(event.metrics.get("merged", 0.0) for event in reports)
+    again = sum(event.metrics.get("duplicates", 0.0) for event in reports)
+    refused = float(sum(history.refused().values()))
+    arrived = merged + again + refused
+    found["refused"] = refused / arrived if arrived else None
+    found["completion/updates"] = None
+    if recipe.strategy in ("gossip", "async_gossip"):
+        topology = recipe_topology(recipe)
+        everybody = recipe_rule(recipe, size=1, agent=0).forwards
+        meant = sum(
+            recipe.agents - 1 if everybody else len(topology.neighbours(agent, number))
+            for agent, numbers in by_agent.items()
+            for number in numbers
+        )
+        found["completion/updates"] = completion(merged, meant)
+    return found
+
+
+def _similarities(
+    history: History, folder: Path, recipe: Recipe
+) -> tuple[dict[str, Any], dict[str, list[tuple[float, float]]]]:
+    """(matrices of the last evaluation, curves of the mean over pairs) of what agents left in their homes' traces."""
+    matrices: dict[str, Any] = {}
+    curves: dict[str, list[tuple[float, float]]] = {"similarity/updates": [], "similarity/movements": []}
+    for number in history.rounds("evaluate"):
+        files = sorted(folder.glob(f"agents/*/trace/evaluated-{number:05}.safetensors"))
+        if len(files) < 2:  # nobody to compare with
+            continue
+        kept = [load_file(file) for file in files]
+        for name, key in (("update", "similarity/updates"), ("movement", "similarity/movements")):
+            matrix_NN = cosine_matrix(np.stack([arrays[name] for arrays in kept]))
+            mean = mean_off_diagonal(matrix_NN)
+            if mean is not None:
+                curves[key].append((number * round_samples(recipe), mean))
+                matrices[key] = np.nan_to_num(matrix_NN).tolist()
+    return matrices, curves
+
+
+def _traces(history: History, recipe: Recipe) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Agent -> its accuracy and reward over the network's samples."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(
+        lambda: {"accuracy": [], "reward": []}
+    )
+    for kind, metric, name in (
+        ("evaluate", "accuracy/mean", "accuracy"),
+        ("train", "reward/local", "reward"),
+    ):
+        for event in history.events(kind):
+            if metric in event.metrics:
+                point = (float(event.round * round_samples(recipe)), event.metrics[metric])
+                found[str(event.agent)][name].append(point)
+    return dict(found)
+
+
+def _levels(history: History, recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Difficulty -> accuracy after the last round, of trained levels and of harder ones."""
+    final = _final(history)
+    trained = accuracy_by_level(held_out_tasks(recipe), [event.solved for event in final])
+    beyond: dict[str, float] = {}
+    for name in sorted(final[0].metrics):
+        if name.startswith("accuracy_level/"):
+            values = [event.metrics[name] for event in final if name in event.metrics]
+            beyond[name.removeprefix("accuracy_level/")] = sum(values) / len(values)
+    return {"trained": {str(level): value for level, value in trained.items()}, "beyond": beyond}
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _last(curve: Any) -> float | None:
+    return curve[-1][1] if curve else None
