@@ -11,22 +11,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clients.agent import EVALUATION_BATCH, AgentError, Report
+from clients.agent import AgentError, Report
+from clients.evaluation import generalisation, held_out_accuracies
 from clients.home import Home
 from clients.labels import label_for
 from clients.participant import Participant
+from clients.trace import Trace
 from symphony_fl.centralized import parts_of, rollout_seed, workers
-from symphony_fl.components import held_out_tasks
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.broadcast import Publisher
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.refusals import EnvelopeError
 from symphony_fl.exchange.rollouts import Rollouts, check_completions, open_rollouts
-from symphony_fl.learning.episodes import SOLVED
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.rollout_learner import Sampled
 from symphony_fl.learning.rollouts import check_sampled, rebuilt
-from symphony_fl.learning.sampling import greedy_rewards, mean_by_skill
 from symphony_fl.recipe import Recipe
 
 OPTIMIZER, BROADCAST, VERSIONS = "optimizer/", "broadcast/", "version/"  # of arrays in the home
@@ -39,6 +38,7 @@ class Trainer(Participant):
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
         super().__init__(home, number, recipe, run)
         options = recipe.centralized
+        self.trace = Trace(home.folder, recipe.tracking.trace)
         self.publisher = Publisher(
             self.terms,
             self.key,
@@ -93,7 +93,8 @@ class Trainer(Participant):
         seed = int(np.random.SeedSequence([self.recipe.seed, _STREAM, round]).generate_state(1)[0])
         with self.timed("learn"):
             report = self.learner.learn(parts, known, seed, meter)
-        self.state.adapter = self.policy.get()
+        before, self.state.adapter = self.state.adapter, self.policy.get()
+        self.metrics |= self.trace.learnt(round, self.state.adapter - before)
         self._book(report)
         with self.timed("seal"):
             outbox = self._publish(round)
@@ -103,24 +104,16 @@ class Trainer(Participant):
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill; at the end, export the adapter."""
-        tasks = held_out_tasks(self.recipe)
         self.policy.set(self.state.adapter)
         with self.timed("evaluate"):
-            rewards = greedy_rewards(
-                self.policy.model,
-                self.policy.base.tokenizer,
-                tasks,
-                max_new_tokens=self.recipe.learner.max_new_tokens,
-                batch_size=EVALUATION_BATCH,
-            )
-        found = mean_by_skill(tasks, rewards)
-        mean = sum(found.values()) / len(found)
-        self.metrics |= {f"accuracy/{skill}": value for skill, value in found.items()}
-        self.metrics |= {"accuracy/mean": mean, "accuracy/own": mean}
+            found, solved = held_out_accuracies(self.policy, self.recipe, self.number)
+        self.metrics |= found
+        self.trace.evaluated(round, self.state.adapter - self.initial)
+        if round in (0, self.recipe.rounds):
+            self.metrics |= generalisation(self.policy, self.recipe)
         if round == self.recipe.rounds:
             self.policy.model.save_pretrained(self.home.folder / "adapter")
-        averaged = {"num-examples": float(len(tasks)), "accuracy": mean}
-        solved = "".join(str(int(reward >= SOLVED)) for reward in rewards)
+        averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, digest(self.state.adapter).hex(), solved=solved)
 
     def _open(self, data: bytes) -> Rollouts:
