@@ -16,7 +16,9 @@ def test_unseen_and_harder_tasks_are_held_out_of_their_kind() -> None:
     recipe = load_recipe("smoke", [FEW, "tasks.unseen=[swap]", "tasks.harder=[sort_long:8,max_long:9]"])
     check_recipe(recipe)
     unseen, harder = unseen_tasks(recipe), harder_tasks(recipe)
-    assert [(task.skill, task.difficulty) for task in harder] == [("sort_long", 8)] * 4 + [("max_long", 9)] * 4
+    assert [(task.skill, task.difficulty) for task in harder] == [("sort_long", 8)] * 4 + [
+        ("max_long", 9)
+    ] * 4
     assert {task.skill for task in unseen} == {"swap"} and len(unseen) == 4
     assert all(is_reserved(task.prompt) for task in (*unseen, *harder))
     assert len({task.prompt for task in harder}) == 8

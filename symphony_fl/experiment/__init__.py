@@ -1,12 +1,12 @@
-"""`symphony experiment paper`: the paper's section 6, from real runs to one page.
+"""The paper's section 6, from real runs to one page (`symphony experiment paper`). In reading order:
 
-paradigms.py    what is compared: recipes by name, on the same model, tasks and samples
-runner.py       paradigms x seeds through real `flwr run`; what is done is not run again
-rows.py         a finished run as figures (metrics: `paper_metrics.py`, `capabilities.py`, `history.py`)
-statistics.py   means over seeds with their intervals, paired differences
-tables.py       the tables, as data and as Markdown
-figures.py, heatmaps.py   the plots, as SVG
-machine.py      what the experiment ran on
-report.py       the page; template.html: its form
-command.py      the command
+paradigms.py             what is compared: recipes by name, on the same model, tasks and samples
+runner.py                paradigms x seeds through real `flwr run`; what is done is not run again
+rows.py, timing.py       a finished run as figures (metrics: `paper_metrics.py`, `capabilities.py`, `simulated_time.py`)
+statistics.py            means over seeds with their intervals, paired differences
+columns.py, tables.py    the tables, as data and as Markdown
+figures.py, heatmaps.py  the plots; drawing.py: their look, and how they become SVG
+machine.py               what the experiment ran on
+report.py                the page; template.html: its form
+command.py               the command
 """

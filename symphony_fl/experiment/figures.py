@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from symphony_fl.experiment.columns import Rows
 from symphony_fl.experiment.drawing import color_of, grid_of, hide_unused, legend, new_figure
 from symphony_fl.experiment.paradigms import BY_NAME
-from symphony_fl.experiment.tables import Rows
 
 Curve = Sequence[Sequence[float]]
 SAMPLES = "completions trained on, whole network"
@@ -57,6 +57,21 @@ def accuracy_over_bytes(rows: Rows) -> Figure:
             final = rows.values(name, "accuracy/mean").values()
             axes.axhline(sum(final) / len(final), color=color_of(name), linestyle="--", label=name)
     axes.set(xscale="log", xlabel="kB sent per agent so far", ylabel="held-out accuracy", ylim=(0, 1))
+    legend(figure, axes, 4)
+    return figure
+
+
+def accuracy_over_time(rows: Rows) -> Figure:
+    """Simulated hours on links of 10 Mbit/s; out of step (dashed): by the run's own clock, transfers free."""
+    figure = new_figure(8, 4.4)
+    axes = figure.add_subplot()
+    for name in rows.paradigms:
+        own = [row["curves"].get("accuracy/seconds/10") for row in rows.of(name)]
+        style = "-" if all(own) else "--"
+        curves = own if all(own) else [row["curves"]["accuracy/seconds/free"] for row in rows.of(name)]
+        points = _bands([(seconds / 60, accuracy) for seconds, accuracy in curve] for curve in curves)
+        _line(axes, name, points, style=style)
+    axes.set(xlabel="simulated minutes", ylabel="held-out accuracy", ylim=(0, 1))
     legend(figure, axes, 4)
     return figure
 
@@ -166,11 +181,15 @@ def _curves(axes: Axes, rows: Rows, curve: str, markers: bool = True) -> None:
 
 
 def _line(
-    axes: Axes, name: str, points: Sequence[tuple[float, float, float, float]], markers: bool = True
+    axes: Axes,
+    name: str,
+    points: Sequence[tuple[float, float, float, float]],
+    markers: bool = True,
+    style: str = "-",
 ) -> None:
     x, low, middle, high = zip(*points, strict=True)
     marker = BY_NAME[name].marker if markers else None
-    axes.plot(x, middle, color=color_of(name), marker=marker, label=name)
+    axes.plot(x, middle, style, color=color_of(name), marker=marker, label=name)
     axes.fill_between(x, low, high, color=color_of(name), alpha=0.15, linewidth=0)
 
 

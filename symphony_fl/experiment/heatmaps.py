@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from symphony_fl.experiment.columns import Rows
 from symphony_fl.experiment.drawing import grid_of, hide_unused, new_figure
 from symphony_fl.experiment.rows import Row
-from symphony_fl.experiment.tables import Rows
 
 COLORS = "coolwarm"  # blue below 0, red above
 

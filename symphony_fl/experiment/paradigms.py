@@ -133,7 +133,7 @@ def plan(names: Sequence[str], seeds: Sequence[int], model: str, quick: bool) ->
     return planned
 
 
-def round_samples(recipe: Recipe) -> int:
+def network_samples(recipe: Recipe) -> int:
     """Completions that the whole network is trained on in one round: steps x prompts x samples, of every agent that
     trains. In centralised paradigms that is one, and workers generate for it."""
     options = recipe.learner
@@ -143,7 +143,7 @@ def round_samples(recipe: Recipe) -> int:
 
 def total_samples(recipe: Recipe) -> int:
     """Completions that the whole network is trained on in the run."""
-    return recipe.rounds * round_samples(recipe)
+    return recipe.rounds * network_samples(recipe)
 
 
 def _recipe(name: str, seed: int, model: str, quick: bool) -> Recipe:

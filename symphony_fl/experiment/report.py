@@ -10,17 +10,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from symphony_fl.experiment import figures, heatmaps
+from symphony_fl.experiment.columns import Rows, Table
 from symphony_fl.experiment.drawing import styled, to_svg
 from symphony_fl.experiment.machine import machine
 from symphony_fl.experiment.paradigms import BY_NAME, Planned, total_samples
 from symphony_fl.experiment.rows import Row, run_row
-from symphony_fl.experiment.tables import Rows, Table, all_tables
+from symphony_fl.experiment.tables import all_tables
 from symphony_fl.folders import write_json
 from symphony_fl.launch import APP_FOLDER
 from symphony_fl.recipe import Recipe, RecipeError
 
 BEGIN, END = "<!-- paper tables: begin -->", "<!-- paper tables: end -->"
-IN_README = ("paradigms", "broadcast", "generalisation", "stability", "delay")
+IN_README = ("paradigms", "broadcast", "generalisation", "stability", "delay", "time")
 """The tables that a README is given; the page has all."""
 
 
@@ -45,6 +46,11 @@ PLOTS = {
     "accuracy_bytes": Plot(
         figures.accuracy_over_bytes,
         "Accuracy against bytes, logarithmic. Further left costs less for the same accuracy; dashed: sends nothing.",
+    ),
+    "time": Plot(
+        figures.accuracy_over_time,
+        "Accuracy against simulated time on four unequal devices with links of 10 Mbit/s. A barrier waits for the "
+        "slowest; dashed: out of step, by its own clock, transfers free.",
     ),
     "staleness": Plot(
         figures.drift_and_staleness,

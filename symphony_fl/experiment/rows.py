@@ -1,7 +1,8 @@
 """A finished run as one row of figures: plain JSON, from the run's folder alone, without any wall-clock.
 
     scalars     name -> number, None where the run has no such thing; names below
-    curves      name -> [[x, y], ...] over samples of the whole network ("accuracy/bytes": over kB sent per agent)
+    curves      name -> [[x, y], ...] over samples of the whole network ("accuracy/bytes": over kB sent per agent;
+                "accuracy/seconds/<link>": over simulated seconds)
     agents      agent -> the same, of one agent: "accuracy", "reward"
     matrices    similarity of the agents' last updates, and of their movements since the start [N, N]; affinity [N, S]
     levels      difficulty -> accuracy; trained, and beyond
@@ -20,7 +21,8 @@ from safetensors.numpy import load_file
 
 from symphony_fl.capabilities import network_figures, skill_scores
 from symphony_fl.components import held_out_tasks, recipe_rule, recipe_topology
-from symphony_fl.experiment.paradigms import Planned, round_samples
+from symphony_fl.experiment.paradigms import Planned, network_samples
+from symphony_fl.experiment.timing import timed_curves
 from symphony_fl.history import Event, History
 from symphony_fl.learning.affinity import affinity
 from symphony_fl.paper_metrics import (
@@ -55,7 +57,7 @@ def run_row(planned: Planned, folder: Path) -> Row:
         raise ValueError(f"{history.path}: holds no evaluation, must hold at least one")
     curves = _curves(history, recipe)
     matrices, similar = _similarities(history, folder, recipe)
-    curves |= similar
+    curves |= similar | timed_curves(history, recipe)
     agents, scores_NS = skill_scores(history, history.rounds("evaluate")[-1], recipe.tasks.skills)
     matrices["affinity"] = affinity(scores_NS).tolist()
     scalars = _accuracies(history) | network_figures(scores_NS)
@@ -101,7 +103,7 @@ def _accuracies(history: History) -> dict[str, float | None]:
 
 
 def _curves(history: History, recipe: Recipe) -> dict[str, Any]:
-    per_round = round_samples(recipe)
+    per_round = network_samples(recipe)
     accuracy = history.mean("evaluate", "accuracy/mean")
     drift = history.mean("train", "drift") or history.mean("evaluate", "drift")
     sent = {number: sum(history.total("bytes/sent", number).values()) for number in accuracy}
@@ -177,7 +179,7 @@ def _similarities(
             matrix_NN = cosine_matrix(np.stack([arrays[name] for arrays in kept]))
             mean = mean_off_diagonal(matrix_NN)
             if mean is not None:
-                curves[key].append((number * round_samples(recipe), mean))
+                curves[key].append((number * network_samples(recipe), mean))
                 matrices[key] = np.nan_to_num(matrix_NN).tolist()
     return matrices, curves
 
@@ -193,7 +195,7 @@ def _traces(history: History, recipe: Recipe) -> dict[str, dict[str, list[tuple[
     ):
         for event in history.events(kind):
             if metric in event.metrics:
-                point = (float(event.round * round_samples(recipe)), event.metrics[metric])
+                point = (float(event.round * network_samples(recipe)), event.metrics[metric])
                 found[str(event.agent)][name].append(point)
     return dict(found)
 

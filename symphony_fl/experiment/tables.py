@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from symphony_fl.experiment.paradigms import ALONE, BY_NAME, CENTRAL, GOSSIP, PARADIGMS
+from symphony_fl.experiment.columns import NOTHING, Rows, Table, by_paradigm, cell, difference, ratio, text
+from symphony_fl.experiment.paradigms import ALONE, BY_NAME, CENTRAL, GOSSIP
 from symphony_fl.experiment.rows import Row
-from symphony_fl.experiment.statistics import Estimate, estimate, paired, spread
+from symphony_fl.experiment.statistics import estimate, paired, spread
+from symphony_fl.experiment.timing import FREE, LINKS
 from symphony_fl.paper_metrics import collaboration
 
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table under one heading; cells are text. `note` says what the columns are."""
-
-    key: str
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-
-    def markdown(self) -> str:
-        """As GitHub shows it, the note below."""
-        lines = [f"**{self.title}**", "", f"| {' | '.join(self.head)} |", "|" + "---|" * len(self.head)]
-        lines += [f"| {' | '.join(row)} |" for row in self.rows]
-        return "\n".join([*lines, "", self.note])
-
-
-class Rows:
-    """Rows by paradigm and seed, in the order in which paradigms are listed."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = sorted(rows, key=lambda row: (_place(row["paradigm"]), row["seed"]))
-        self.paradigms = list(dict.fromkeys(row["paradigm"] for row in self.rows))
-
-    def of(self, paradigm: str) -> list[Row]:
-        return [row for row in self.rows if row["paradigm"] == paradigm]
-
-    def values(self, paradigm: str, name: str) -> dict[int, float]:
-        """Seed -> a scalar, of the seeds that have it."""
-        found = {row["seed"]: row["scalars"].get(name) for row in self.of(paradigm)}
-        return {seed: value for seed, value in found.items() if value is not None}
+TIMED_SHARE = 0.9
+"""The share of the upper bound's gain that time is measured to."""
 
 
 def all_tables(rows: Sequence[Row]) -> dict[str, Table]:
@@ -51,21 +21,21 @@ def all_tables(rows: Sequence[Row]) -> dict[str, Table]:
     found = Rows(rows)
     build: tuple[Callable[[Rows], Table], ...] = (
         _paradigms, _broadcast, _generalisation, _specialisation, _similarity, _interaction, _bandwidth,
-        _stability, _delay,
+        _stability, _delay, _time,
     )  # fmt: skip
     tables = [make(found) for make in build]
     return {table.key: table for table in tables}
 
 
 def _paradigms(rows: Rows) -> Table:
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "before": lambda name: _cell(rows, name, "accuracy/mean/before"),
-            "after": lambda name: _cell(rows, name, "accuracy/mean"),
-            f"less {CENTRAL}": lambda name: _difference(rows, name, CENTRAL),
-            f"less {GOSSIP}": lambda name: _difference(rows, name, GOSSIP),
-            "kB sent per agent": lambda name: _cell(rows, name, "kilobytes/sent", ",.1f"),
+            "before": lambda name: cell(rows, name, "accuracy/mean/before"),
+            "after": lambda name: cell(rows, name, "accuracy/mean"),
+            f"less {CENTRAL}": lambda name: difference(rows, name, CENTRAL),
+            f"less {GOSSIP}": lambda name: difference(rows, name, GOSSIP),
+            "kB sent per agent": lambda name: cell(rows, name, "kilobytes/sent", ",.1f"),
         },
     )
     return Table(
@@ -78,14 +48,14 @@ def _paradigms(rows: Rows) -> Table:
 
 
 def _broadcast(rows: Rows) -> Table:
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "kB sent per agent": lambda name: _cell(rows, name, "kilobytes/sent", ",.1f"),
-            "kB received": lambda name: _cell(rows, name, "kilobytes/received", ",.1f"),
-            "bytes of full weights": lambda name: _ratio(rows, name, "async2_full"),
-            "bytes of FedAvg": lambda name: _ratio(rows, name, "fedavg"),
-            "staleness": lambda name: _cell(rows, name, "staleness", ".2f"),
+            "kB sent per agent": lambda name: cell(rows, name, "kilobytes/sent", ",.1f"),
+            "kB received": lambda name: cell(rows, name, "kilobytes/received", ",.1f"),
+            "bytes of full weights": lambda name: ratio(rows, name, "async2_full"),
+            "bytes of FedAvg": lambda name: ratio(rows, name, "fedavg"),
+            "staleness": lambda name: cell(rows, name, "staleness", ".2f"),
         },
     )
     return Table(
@@ -101,17 +71,17 @@ def _broadcast(rows: Rows) -> Table:
 def _generalisation(rows: Rows) -> Table:
     def gain(name: str, what: str) -> str:
         after, before = rows.values(name, f"accuracy/{what}"), rows.values(name, f"accuracy/{what}/before")
-        return _text(paired(after, before), "+.3f")
+        return text(paired(after, before), "+.3f")
 
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "held-out": lambda name: _cell(rows, name, "accuracy/mean"),
-            "lowest agent": lambda name: _cell(rows, name, "accuracy/lowest"),
-            "own skills": lambda name: _cell(rows, name, "accuracy/own"),
-            "harder": lambda name: _cell(rows, name, "accuracy/harder"),
+            "held-out": lambda name: cell(rows, name, "accuracy/mean"),
+            "lowest agent": lambda name: cell(rows, name, "accuracy/lowest"),
+            "own skills": lambda name: cell(rows, name, "accuracy/own"),
+            "harder": lambda name: cell(rows, name, "accuracy/harder"),
             "gained there": lambda name: gain(name, "harder"),
-            "unseen skills": lambda name: _cell(rows, name, "accuracy/unseen"),
+            "unseen skills": lambda name: cell(rows, name, "accuracy/unseen"),
             "gained there ": lambda name: gain(name, "unseen"),
         },
     )
@@ -125,12 +95,12 @@ def _generalisation(rows: Rows) -> Table:
 
 
 def _specialisation(rows: Rows) -> Table:
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "specialisation": lambda name: _cell(rows, name, "specialisation"),
-            "diversity of expertise": lambda name: _cell(rows, name, "diversity"),
-            "mean distance from the agents’ mean": lambda name: _cell(rows, name, "affinity/mean_abs"),
+            "specialisation": lambda name: cell(rows, name, "specialisation"),
+            "diversity of expertise": lambda name: cell(rows, name, "diversity"),
+            "mean distance from the agents’ mean": lambda name: cell(rows, name, "affinity/mean_abs"),
         },
     )
     return Table(
@@ -144,13 +114,13 @@ def _specialisation(rows: Rows) -> Table:
 
 
 def _similarity(rows: Rows) -> Table:
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "smoothness": lambda name: _cell(rows, name, "smoothness", "+.3f"),
-            "between agents, last updates": lambda name: _cell(rows, name, "similarity/updates", "+.3f"),
-            "between agents, whole movement": lambda name: _cell(rows, name, "similarity/movements", "+.3f"),
-            "drift": lambda name: _cell(rows, name, "drift"),
+            "smoothness": lambda name: cell(rows, name, "smoothness", "+.3f"),
+            "between agents, last updates": lambda name: cell(rows, name, "similarity/updates", "+.3f"),
+            "between agents, whole movement": lambda name: cell(rows, name, "similarity/movements", "+.3f"),
+            "drift": lambda name: cell(rows, name, "drift"),
         },
     )
     return Table(
@@ -167,16 +137,16 @@ def _interaction(rows: Rows) -> Table:
     def quality(name: str) -> str:
         after, alone = rows.values(name, "accuracy/mean"), rows.values(ALONE, "accuracy/mean")
         both = sorted(after.keys() & alone.keys())
-        return _text(estimate(collaboration(after[seed], alone[seed]) for seed in both), "+.3f")
+        return text(estimate(collaboration(after[seed], alone[seed]) for seed in both), "+.3f")
 
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "first reward": lambda name: _cell(rows, name, "reward/first"),
-            "last reward": lambda name: _cell(rows, name, "reward/last"),
-            "rounds completed": lambda name: _cell(rows, name, "completion/rounds", ".1%"),
-            "updates merged": lambda name: _cell(rows, name, "completion/updates", ".1%"),
-            "mail refused": lambda name: _cell(rows, name, "refused", ".1%"),
+            "first reward": lambda name: cell(rows, name, "reward/first"),
+            "last reward": lambda name: cell(rows, name, "reward/last"),
+            "rounds completed": lambda name: cell(rows, name, "completion/rounds", ".1%"),
+            "updates merged": lambda name: cell(rows, name, "completion/updates", ".1%"),
+            "mail refused": lambda name: cell(rows, name, "refused", ".1%"),
             "collaboration": quality,
         },
     )
@@ -191,12 +161,12 @@ def _interaction(rows: Rows) -> Table:
 
 
 def _bandwidth(rows: Rows) -> Table:
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
-            "kB sent per agent": lambda name: _cell(rows, name, "kilobytes/sent", ",.1f"),
-            "accuracy gain per MB": lambda name: _cell(rows, name, "accuracy/per_kilobyte", ",.3f", 1000),
-            "reward gain per MB": lambda name: _cell(rows, name, "reward/per_kilobyte", ",.3f", 1000),
+            "kB sent per agent": lambda name: cell(rows, name, "kilobytes/sent", ",.1f"),
+            "accuracy gain per MB": lambda name: cell(rows, name, "accuracy/per_kilobyte", ",.3f", 1000),
+            "reward gain per MB": lambda name: cell(rows, name, "reward/per_kilobyte", ",.3f", 1000),
         },
     )
     return Table(
@@ -212,12 +182,12 @@ def _stability(rows: Rows) -> Table:
         found = spread(rows.values(name, "accuracy/mean").values())
         return NOTHING if found is None else f"{found:.4f}"
 
-    table = _by_paradigm(
+    table = by_paradigm(
         rows,
         {
             "standard deviation over seeds": deviation,
-            "samples to 95 % of the gain": lambda name: _cell(rows, name, "converged", ",.0f"),
-            "largest fall": lambda name: _cell(rows, name, "worst_drop"),
+            "samples to 95 % of the gain": lambda name: cell(rows, name, "converged", ",.0f"),
+            "largest fall": lambda name: cell(rows, name, "worst_drop"),
         },
     )
     return Table(
@@ -234,8 +204,8 @@ def _delay(rows: Rows) -> Table:
     for name in rows.paradigms:
         sibling = BY_NAME[name].sibling
         if sibling in rows.paradigms:
-            cells = (BY_NAME[name].title, f"`{name}`", f"`{sibling}`", _cell(rows, name, "staleness", ".2f"))
-            found.append((*cells, _difference(rows, name, sibling)))
+            cells = (BY_NAME[name].title, f"`{name}`", f"`{sibling}`", cell(rows, name, "staleness", ".2f"))
+            found.append((*cells, difference(rows, name, sibling)))
     return Table(
         "delay",
         "Sensitivity to delay",
@@ -246,51 +216,35 @@ def _delay(rows: Rows) -> Table:
     )
 
 
-def _by_paradigm(
-    rows: Rows, columns: Mapping[str, Callable[[str], str]]
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """(head, rows) of a table with one line per paradigm."""
-    head = ("paradigm", "recipe", "n", *(name.strip() for name in columns))
-    lines = [
-        (
-            BY_NAME[name].title,
-            f"`{name}`",
-            str(len(rows.of(name))),
-            *(make(name) for make in columns.values()),
-        )
-        for name in rows.paradigms
-    ]
-    return head, tuple(lines)
+def _time(rows: Rows) -> Table:
+    """Time to a share of the best accuracy, so that all models have such a table."""
+    best = CENTRAL if CENTRAL in rows.paradigms else rows.paradigms[0]
+    base = estimate(rows.values(best, "accuracy/mean/before").values())
+    final = estimate(rows.values(best, "accuracy/mean").values())
+    assert base is not None and final is not None, "every row has accuracies"
+    level = base.mean + TIMED_SHARE * (final.mean - base.mean)
+
+    def minutes(name: str, link: str) -> str:
+        curves = [row["curves"].get(f"accuracy/seconds/{link}", []) for row in rows.of(name)]
+        reached = [_first(curve, level) for curve in curves if curve]
+        found = [seconds / 60 for seconds in reached if seconds is not None]
+        if not reached:
+            return NOTHING
+        missed = f" ({len(found)} of {len(reached)})" if len(found) < len(reached) else ""
+        return (text(estimate(found), ",.1f") if found else "not reached") + missed
+
+    columns = {f"{name} Mbit/s": partial(minutes, link=name) for name in LINKS}
+    return Table(
+        "time",
+        "Simulated minutes to accuracy",
+        *by_paradigm(rows, columns | {"free transfers": partial(minutes, link=FREE)}),
+        f"Until the first evaluation with an accuracy of {level:.3f}, {TIMED_SHARE:.0%} of what `{best}` gains, on "
+        "simulated devices (RTX 4090, RTX 3060, Jetson AGX Orin, Apple M2, dealt out in turn) with links of that "
+        "speed. `async_gossip` lived by its own clock, on these devices, with free transfers. In brackets: seeds that "
+        "got there.",
+    )
 
 
-def _cell(rows: Rows, paradigm: str, name: str, form: str = ".3f", scale: float = 1.0) -> str:
-    return _text(estimate(value * scale for value in rows.values(paradigm, name).values()), form)
-
-
-def _difference(rows: Rows, paradigm: str, other: str) -> str:
-    if paradigm == other:
-        return NOTHING
-    values = (rows.values(name, "accuracy/mean") for name in (paradigm, other))
-    return _text(paired(*values), "+.3f")
-
-
-def _ratio(rows: Rows, paradigm: str, other: str) -> str:
-    """Bytes sent over those of another paradigm, all agents together."""
-    own, base = (_total(rows, name) for name in (paradigm, other))
-    return NOTHING if own is None or not base or paradigm == other or not own else f"1/{base / own:,.1f}"
-
-
-def _total(rows: Rows, paradigm: str) -> float | None:
-    found = estimate(rows.values(paradigm, "kilobytes/total").values())
-    return None if found is None else found.mean
-
-
-def _text(found: Estimate | None, form: str) -> str:
-    if found is None:
-        return NOTHING
-    half = "" if found.half is None else f" ± {found.half:{form.replace('+', '')}}"
-    return f"{found.mean:{form}}{half}"
-
-
-def _place(paradigm: str) -> int:
-    return [item.name for item in PARADIGMS].index(paradigm)
+def _first(curve: Sequence[Sequence[float]], level: float) -> float | None:
+    """Simulated seconds of the first evaluation at or above `level`."""
+    return next((seconds for seconds, accuracy in curve if accuracy >= level), None)

@@ -20,7 +20,10 @@ def test_smoothness_is_the_cosine_with_the_round_before(tmp_path: Path) -> None:
     assert trace.learnt(2, np.array([4.0, 3.0]))["smoothness"] == pytest.approx(0.96)
     assert trace.learnt(3, np.array([-4.0, -3.0]))["smoothness"] == pytest.approx(-1.0)
     assert Trace(tmp_path, wanted=True).learnt(3, np.array([-4.0, -3.0]))["smoothness"] == pytest.approx(-1.0)
-    assert [file.name for file in sorted(tmp_path.glob("trace/*"))] == ["update-00002.npy", "update-00003.npy"]
+    assert [file.name for file in sorted(tmp_path.glob("trace/*"))] == [
+        "update-00002.npy",
+        "update-00003.npy",
+    ]
     assert trace.learnt(4, np.zeros(2)) == {}, "what did not move has no direction"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from symphony_fl.components import agent_skills
 from symphony_fl.experiment import paradigms
-from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, UNSEEN, plan, round_samples, total_samples
+from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, UNSEEN, network_samples, plan, total_samples
 from symphony_fl.learning.model_check import ModelError
 from symphony_fl.recipe import RecipeError, load_recipe
 
@@ -16,7 +16,9 @@ NAMES = [item.name for item in PARADIGMS]
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_paradigm_trains_on_the_same_number_of_samples(quick: bool) -> None:
     planned = plan(NAMES, [0, 1], "tiny", quick)
-    assert [(item.paradigm, item.seed) for item in planned] == [(name, seed) for seed in (0, 1) for name in NAMES]
+    assert [(item.paradigm, item.seed) for item in planned] == [
+        (name, seed) for seed in (0, 1) for name in NAMES
+    ]
     assert {total_samples(item.recipe) for item in planned} == {512 if quick else 61_440}
     assert {item.recipe.seed for item in planned} == {0, 1}
     assert len({item.recipe.digest for item in planned}) == len(planned)
@@ -29,15 +31,15 @@ def test_every_paradigm_trains_on_the_same_number_of_samples(quick: bool) -> Non
 
 
 def test_samples_by_hand() -> None:
-    assert round_samples(load_recipe("default")) == 4 * 8 * 16 * 8
-    assert round_samples(load_recipe("sync_centralized")) == 64 * 8, "one trainer"
-    assert round_samples(load_recipe("async1_centralized")) == 64 * 8, "workers generate for it"
+    assert network_samples(load_recipe("default")) == 4 * 8 * 16 * 8
+    assert network_samples(load_recipe("sync_centralized")) == 64 * 8, "one trainer"
+    assert network_samples(load_recipe("async1_centralized")) == 64 * 8, "workers generate for it"
 
 
 def test_unequal_paradigms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = paradigms.round_samples
+    real = paradigms.network_samples
     monkeypatch.setattr(
-        paradigms, "round_samples", lambda recipe: real(recipe) + (recipe.strategy == "isolated")
+        paradigms, "network_samples", lambda recipe: real(recipe) + (recipe.strategy == "isolated")
     )
     with pytest.raises(RecipeError, match="samples of the paradigms differ.*default 61,440, isolated 61,470"):
         plan(["default", "isolated"], [0], "tiny", False)
