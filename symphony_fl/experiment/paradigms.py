@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from symphony_fl.centralized import is_centralized
 from symphony_fl.components import check_recipe
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.recipe import Recipe, RecipeError, did_you_mean, load_recipe
@@ -137,7 +138,7 @@ def network_samples(recipe: Recipe) -> int:
     """Completions that the whole network is trained on in one round: steps x prompts x samples, of every agent that
     trains. In centralised paradigms that is one, and workers generate for it."""
     options = recipe.learner
-    trainers = 1 if recipe.strategy == "centralized" else recipe.agents
+    trainers = 1 if is_centralized(recipe) else recipe.agents
     return trainers * options.steps * options.prompts * options.samples
 
 

@@ -13,6 +13,7 @@ Formulas: `paper_metrics.py`, `learning/affinity.py`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from symphony_fl.capabilities import network_figures, skill_scores
+from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import held_out_tasks, recipe_rule, recipe_topology
 from symphony_fl.experiment.paradigms import Planned, network_samples
 from symphony_fl.experiment.timing import timed_curves
@@ -136,32 +138,41 @@ def _bytes_and_gains(history: History, recipe: Recipe, curves: dict[str, Any]) -
 def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
     """Shares: rounds that were done of those to do, updates merged of those meant for somebody, mail refused.
 
-    An update is meant for all agents where updates are passed on, else for the neighbours of its round.
+    An update is meant for all agents where updates are passed on, else for the neighbours of its round. Where one
+    trains on what others generate, rollouts stand for updates: those used of those dealt out.
     """
-    trained = [event for event in history.events("train") if event.round or event.own]
-    by_agent: dict[int, set[int]] = defaultdict(set)
-    for event in trained:
-        by_agent[event.agent].add(event.own or event.round)
-    done = sum(map(len, by_agent.values()))
-    trainers = len(by_agent) if recipe.strategy == "centralized" else recipe.agents
-    found: dict[str, float | None] = {"completion/rounds": completion(done, recipe.rounds * trainers)}
-    reports = [*trained, *history.events("evaluate")]
+    centralized = is_centralized(recipe)
+    done: dict[int, set[int]] = defaultdict(set)
+    for event in history.events("train"):
+        if not centralized or event.agent == TRAINER:
+            done[event.agent].add(event.own or event.round)
+    trainers = 1 if centralized else recipe.agents
+    rounds = sum(map(len, done.values()))
+    found: dict[str, float | None] = {"completion/rounds": completion(rounds, recipe.rounds * trainers)}
+    if centralized:
+        missing = _mean(list(history.mean("train", "rollouts/missing").values()))
+        found["completion/updates"] = None if missing is None else 1 - missing
+        found["refused"] = _mean(list(history.mean("train", "rollouts/refused").values()))
+        return found
+    reports = [*history.events("train"), *history.events("evaluate")]
     merged = sum(event.metrics.get("merged", 0.0) for event in reports)
     again = sum(event.metrics.get("duplicates", 0.0) for event in reports)
     refused = float(sum(history.refused().values()))
     arrived = merged + again + refused
     found["refused"] = refused / arrived if arrived else None
-    found["completion/updates"] = None
-    if recipe.strategy in ("gossip", "async_gossip"):
-        topology = recipe_topology(recipe)
-        everybody = recipe_rule(recipe, size=1, agent=0).forwards
-        meant = sum(
-            recipe.agents - 1 if everybody else len(topology.neighbours(agent, number))
-            for agent, numbers in by_agent.items()
-            for number in numbers
-        )
-        found["completion/updates"] = completion(merged, meant)
+    found["completion/updates"] = completion(merged, _meant(recipe, done)) if merged else None
     return found
+
+
+def _meant(recipe: Recipe, done: Mapping[int, set[int]]) -> int:
+    """How many (update, recipient) pairs the rounds done by each agent made."""
+    topology = recipe_topology(recipe)
+    everybody = recipe_rule(recipe, size=1, agent=0).forwards
+    return sum(
+        recipe.agents - 1 if everybody else len(topology.neighbours(agent, number))
+        for agent, numbers in done.items()
+        for number in numbers
+    )
 
 
 def _similarities(

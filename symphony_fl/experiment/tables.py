@@ -155,8 +155,8 @@ def _interaction(rows: Rows) -> Table:
         "Interaction success",
         *table,
         "Reward of the first and last round's rollouts. Merged: of all updates meant for another agent, those it "
-        "merged (what is under way when the run ends is missing). Collaboration: accuracy less that of `isolated` at "
-        "equal samples, paired by seed.",
+        "merged (what is under way at the end is missing); centralised: rollouts used of those dealt out. "
+        "Collaboration: accuracy less that of `isolated` at equal samples, paired by seed.",
     )
 
 
