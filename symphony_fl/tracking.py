@@ -4,6 +4,12 @@ Metric names (the paper, section 6.4, in the field's words):
 
     accuracy/<skill>, accuracy/mean                 held-out accuracy, 0 to 1; mean over all skills of the run
     accuracy/own                                    mean over the skills the agent trains on itself
+    accuracy/{unseen,harder}                        before the first and after the last round: mean over skills nobody
+                                                    trains on (tasks.unseen), over harder tasks (tasks.harder);
+                                                    accuracy_unseen/<skill>, accuracy_harder/<skill>,
+                                                    accuracy_level/<difficulty> of each
+    smoothness                                      cosine of the round's local update with the one before
+                                                    (tracking.trace)
     accuracy/min                                    parent run: the lowest agent's mean (child runs: the skill "min")
     affinity/<skill>                                child runs: agent-task affinity, the agent's accuracy less the mean
                                                     over the agents evaluated in the round, -1 to 1

@@ -47,7 +47,7 @@ def experiment(options: argparse.Namespace) -> int:
     folder = _folder(options)
     if options.readme:
         report.check_marks(Path(options.readme))
-    parallel = options.parallel or runs_at_once(planned, cores())
+    parallel = runs_at_once(planned, cores()) if options.parallel is None else options.parallel
     if parallel < 1:
         raise RecipeError(f"--parallel {parallel}: must be at least 1")
     _say(f"folder {folder}")
