@@ -39,6 +39,16 @@ STYLE = {
 }
 FONTS = "font-family: 'DejaVu Sans', Verdana, sans-serif"
 
+CLEANING = (
+    (r"\s*<metadata>.*?</metadata>", ""),  # links
+    (r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', ""),  # an element of an HTML page needs none
+    ("xlink:href", "href"),
+    (r"<defs>\s*<style.*?</style>\s*</defs>", ""),  # its rule would hold for the whole page
+    (r'(<image\b[^>]*?) id="[^"]*"', r"\1"),  # equal pictures have equal ones, and nobody refers to them
+    (r'font-family: [^;"]*', FONTS),
+    (INK, "currentColor"),
+)
+
 
 def new_figure(width: float, height: float) -> Figure:
     """Without pyplot: no global state, no display needed."""
@@ -58,14 +68,10 @@ def to_svg(figure: Figure, name: str, alternative: str) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", text)  # an element of an HTML page needs none
-    text = text.replace("xlink:href", "href").replace(INK, "currentColor")
+    for pattern, replacement in CLEANING:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#|url\(#', lambda found: f"{found.group()}{name}-", text)
-    text = re.sub(
-        r"font: ([^;\"]*?)px [^;\"]*", lambda found: f"font-size: {found.group(1)}px; {FONTS}", text
-    )
     label = alternative.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).rstrip()
 

@@ -97,7 +97,7 @@ PARADIGMS: tuple[Paradigm, ...] = (
 )
 
 BY_NAME = {paradigm.name: paradigm for paradigm in PARADIGMS}
-QUICK = (CENTRAL, "async2_decentralized", GOSSIP, "async_gossip", ALONE)
+QUICK = (CENTRAL, "async2_decentralized", GOSSIP, ALONE)
 """The paradigms of `--quick`: every table and figure has something to show."""
 
 
