@@ -70,10 +70,20 @@ def _affinity(axes: Axes, row: Row, limit: float) -> AxesImage:
 
 
 def _numbers(axes: Axes, matrix: np.ndarray, limit: float, form: str) -> None:
-    """Each cell's number, white on dark cells."""
+    """Each cell's number where it is not 0, white on dark cells; without the 0 before the point, to fit."""
     for (line, column), value in np.ndenumerate(matrix):
+        if abs(value) < 0.005:
+            continue
         color = "white" if abs(value) > 0.6 * limit else "black"
-        axes.text(column, line, format(value, form), ha="center", va="center", fontsize=6.5, color=color)
+        axes.text(
+            column,
+            line,
+            format(value, form).replace("0.", "."),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color=color,
+        )
 
 
 def _bare(axes: Axes) -> None:
