@@ -69,7 +69,7 @@ def run_row(planned: Planned, folder: Path) -> Row:
         "similarity/updates": _last(curves["similarity/updates"]),
         "similarity/movements": _last(curves["similarity/movements"]),
         "drift": _last(curves["drift"]),
-        "staleness": _mean(list(history.mean("train", "staleness").values())),
+        "staleness": _mean([y for _, y in curves["staleness"]]),
         "converged": samples_to_share(curves["accuracy"], CONVERGED),
         "worst_drop": worst_drop(curves["accuracy"]),
     }
@@ -115,7 +115,7 @@ def _curves(history: History, recipe: Recipe) -> dict[str, Any]:
         "reward": over_samples(history.mean("train", "reward/local"), per_round),
         "drift": over_samples(drift, per_round),
         "smoothness": over_samples(history.mean("train", "smoothness"), per_round),
-        "staleness": over_samples(history.mean("train", "staleness"), per_round),
+        "staleness": over_samples(_staleness(history), per_round),
     }
 
 
@@ -154,14 +154,38 @@ def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
         found["completion/updates"] = None if missing is None else 1 - missing
         found["refused"] = _mean(list(history.mean("train", "rollouts/refused").values()))
         return found
-    reports = [*history.events("train"), *history.events("evaluate")]
+    reports = _reports(history)
     merged = sum(event.metrics.get("merged", 0.0) for event in reports)
     again = sum(event.metrics.get("duplicates", 0.0) for event in reports)
-    refused = float(sum(history.refused().values()))
+    refused = sum(
+        value
+        for event in (*reports, *history.events("bytes"))  # the server's own counts are booked with the bytes
+        for name, value in event.metrics.items()
+        if name.startswith("refused/")
+    )
     arrived = merged + again + refused
     found["refused"] = refused / arrived if arrived else None
     found["completion/updates"] = completion(merged, _meant(recipe, done)) if merged else None
     return found
+
+
+def _reports(history: History) -> list[Event]:
+    """What agents said with their replies, each once: out of step, one evaluation may stand for two rounds."""
+    found: dict[tuple[str, int, float], Event] = {}
+    for kind in ("train", "evaluate"):
+        for event in history.events(kind):
+            said = event.metrics.get("clock", float(event.round))
+            found.setdefault((kind, event.agent, said), event)
+    return list(found.values())
+
+
+def _staleness(history: History) -> dict[int, float]:
+    """Round -> mean over the reports of the round that merged something; mail comes with either kind of message."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for event in _reports(history):
+        if "staleness" in event.metrics:
+            values[event.round].append(event.metrics["staleness"])
+    return {number: sum(found) / len(found) for number, found in sorted(values.items())}
 
 
 def _meant(recipe: Recipe, done: Mapping[int, set[int]]) -> int:

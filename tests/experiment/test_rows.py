@@ -88,3 +88,21 @@ def test_a_run_that_nobody_evaluated_is_refused(tmp_path: Path) -> None:
     history.close()
     with pytest.raises(ValueError, match="holds no evaluation"):
         run_row(planned, tmp_path)
+
+
+def test_an_evaluation_that_stands_for_two_rounds_is_counted_once(tmp_path: Path) -> None:
+    """A slow agent's one reply is booked for every round of the network that waited for it."""
+    (planned,) = plan(["async_gossip"], [3], "tiny", True)
+    write_run(tmp_path, planned, after=0.85)
+    before = run_row(planned, tmp_path)["scalars"]
+    history = History(tmp_path / "history.jsonl")
+    for number in (1, 2):
+        event = next(e for e in history.events("evaluate") if (e.round, e.agent) == (number, 3))
+        metrics = event.metrics | {"clock": 120.0, "refused/replayed": 6.0, "staleness": 7.0}
+        history.add(Event("evaluate", number, 3, metrics, solved=event.solved))
+    history.close()
+    after = run_row(planned, tmp_path)["scalars"]
+    assert before["refused"] == pytest.approx(8 / (24 + 8))
+    assert after["refused"] == pytest.approx(14 / (24 + 14))
+    # Round 1: four trainings and the evaluation, round 2: four trainings.
+    assert after["staleness"] == pytest.approx(((4 * 1 + 7) / 5 + 1) / 2)
