@@ -18,6 +18,7 @@ from symphony_fl.experiment.drawing import color_of, grid_of, hide_unused, legen
 from symphony_fl.experiment.paradigms import BY_NAME
 
 Curve = Sequence[Sequence[float]]
+FEW = 12  # points that are all marked
 SAMPLES = "completions trained on, whole network"
 
 
@@ -188,7 +189,7 @@ def _line(
     style: str = "-",
 ) -> None:
     x, low, middle, high = zip(*points, strict=True)
-    marker = BY_NAME[name].marker if markers else None
+    marker = BY_NAME[name].marker if markers or len(points) <= FEW else None
     axes.plot(x, middle, style, color=color_of(name), marker=marker, label=name)
     axes.fill_between(x, low, high, color=color_of(name), alpha=0.15, linewidth=0)
 

@@ -220,19 +220,20 @@ def _similarities(
 
 
 def _traces(history: History, recipe: Recipe) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Agent -> its accuracy and reward over the network's samples."""
-    found: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(
-        lambda: {"accuracy": [], "reward": []}
-    )
+    """Agent -> its accuracy and reward over the network's samples; of several reports in a round, the last."""
+    found: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: {"accuracy": {}, "reward": {}})
     for kind, metric, name in (
         ("evaluate", "accuracy/mean", "accuracy"),
         ("train", "reward/local", "reward"),
     ):
         for event in history.events(kind):
             if metric in event.metrics:
-                point = (float(event.round * network_samples(recipe)), event.metrics[metric])
-                found[str(event.agent)][name].append(point)
-    return dict(found)
+                place = float(event.round * network_samples(recipe))
+                found[str(event.agent)][name][place] = event.metrics[metric]
+    return {
+        agent: {name: list(points.items()) for name, points in curves.items()}
+        for agent, curves in sorted(found.items())
+    }
 
 
 def _levels(history: History, recipe: Recipe) -> dict[str, dict[str, float]]:

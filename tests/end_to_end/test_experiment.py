@@ -66,7 +66,7 @@ def test_killed_resumed_and_the_same_again(symphony_home: Path, tmp_path: Path) 
     assert "Accuracy of the training paradigms" in readme.read_text()
 
     again = tmp_path / "again"
-    assert _start(again, log, "--paradigms", "isolated", "default").wait(timeout=900) == 0
+    assert _start(again, log, "--paradigms", "isolated", "default", "--parallel", "2").wait(timeout=900) == 0
     ours, theirs = _rows(folder), _rows(again)
     assert ours["isolated"] == theirs["isolated"], "the same seed gives the same figures"
     for name in ("accuracy", "reward", "smoothness", "similarity/updates"):
