@@ -74,13 +74,13 @@ def difference(rows: Rows, paradigm: str, other: str) -> str:
 
 
 def ratio(rows: Rows, paradigm: str, other: str) -> str:
-    """Bytes sent over those of another paradigm, all agents together."""
+    """Bytes of parameters over those of another paradigm, all agents together."""
     own, base = (_total(rows, name) for name in (paradigm, other))
     return NOTHING if own is None or not base or paradigm == other or not own else f"1/{base / own:,.1f}"
 
 
 def _total(rows: Rows, paradigm: str) -> float | None:
-    found = estimate(rows.values(paradigm, "kilobytes/total").values())
+    found = estimate(rows.values(paradigm, "kilobytes/parameters").values())
     return None if found is None else found.mean
 
 

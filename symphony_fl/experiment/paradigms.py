@@ -156,9 +156,8 @@ def _recipe(name: str, seed: int, model: str, quick: bool) -> Recipe:
 def _on_tiny(recipe: Recipe) -> Recipe:
     """The embedded model on eight of its skills; two are left out, and longer questions are asked."""
     skills = [skill for skill in recipe.tasks.skills if skill not in UNSEEN]
-    tokens = max(recipe.learner.max_new_tokens, 16)
     tasks = replace(recipe.tasks, skills=skills, unseen=list(UNSEEN), harder=list(HARDER))
-    return replace(recipe, tasks=tasks, learner=replace(recipe.learner, max_new_tokens=tokens))
+    return replace(recipe, tasks=tasks)
 
 
 def _on_model(recipe: Recipe, other: Recipe) -> Recipe:

@@ -120,16 +120,20 @@ def _curves(history: History, recipe: Recipe) -> dict[str, Any]:
 
 
 def _bytes_and_gains(history: History, recipe: Recipe, curves: dict[str, Any]) -> dict[str, float | None]:
-    """Per agent; the reward's gain is from its first to its last report."""
-    sent = sum(history.total("bytes/sent").values()) / recipe.agents
-    received = sum(history.total("bytes/received").values()) / recipe.agents
+    """kB per agent, and of the whole network what was parameters: all that agents send, but where one trains on what
+    others generate, what those received, for they send rollouts. The reward's gain is from first to last report."""
+    sent, received = history.total("bytes/sent"), history.total("bytes/received")
+    parameters = sum(sent.values())
+    if is_centralized(recipe):
+        parameters = sum(size for agent, size in received.items() if agent != TRAINER)
+    each = parameters / recipe.agents
     accuracy, reward = curves["accuracy"], curves["reward"]
     return {
-        "kilobytes/sent": sent / 1000,
-        "kilobytes/received": received / 1000,
-        "kilobytes/total": sent * recipe.agents / 1000,
-        "accuracy/per_kilobyte": gain_per_kilobyte(accuracy[0][1], accuracy[-1][1], sent),
-        "reward/per_kilobyte": gain_per_kilobyte(reward[0][1], reward[-1][1], sent) if reward else None,
+        "kilobytes/sent": sum(sent.values()) / recipe.agents / 1000,
+        "kilobytes/received": sum(received.values()) / recipe.agents / 1000,
+        "kilobytes/parameters": parameters / 1000,
+        "accuracy/per_kilobyte": gain_per_kilobyte(accuracy[0][1], accuracy[-1][1], each),
+        "reward/per_kilobyte": gain_per_kilobyte(reward[0][1], reward[-1][1], each) if reward else None,
         "reward/first": reward[0][1] if reward else None,
         "reward/last": reward[-1][1] if reward else None,
     }

@@ -52,9 +52,9 @@ def _broadcast(rows: Rows) -> Table:
         rows,
         {
             "kB sent per agent": lambda name: cell(rows, name, "kilobytes/sent", ",.1f"),
-            "kB received": lambda name: cell(rows, name, "kilobytes/received", ",.1f"),
-            "bytes of full weights": lambda name: ratio(rows, name, "async2_full"),
-            "bytes of FedAvg": lambda name: ratio(rows, name, "fedavg"),
+            "kB of parameters, all agents": lambda name: cell(rows, name, "kilobytes/parameters", ",.1f"),
+            "of full weights'": lambda name: ratio(rows, name, "async2_full"),
+            "of FedAvg's": lambda name: ratio(rows, name, "fedavg"),
             "staleness": lambda name: cell(rows, name, "staleness", ".2f"),
         },
     )
@@ -62,9 +62,10 @@ def _broadcast(rows: Rows) -> Table:
         "broadcast",
         "Bytes and freshness",
         *table,
-        "Bytes as counted on the wire, headers and signatures included, over the whole run. The ratios are of bytes "
-        "sent by all agents together to those of `async2_full` and `fedavg`. Staleness: rounds (centralised: RL "
-        "steps) between making and using an update or a rollout's weights, as agents report it.",
+        "Bytes as counted on the wire, headers and signatures included, over the whole run; what workers send are "
+        "rollouts, so only what they receive counts as parameters. The ratios are of parameters' bytes to those of "
+        "`async2_full` and `fedavg`. Staleness: rounds (centralised: RL steps) between making and using an update or "
+        "a rollout's weights.",
     )
 
 
@@ -164,7 +165,7 @@ def _bandwidth(rows: Rows) -> Table:
     table = by_paradigm(
         rows,
         {
-            "kB sent per agent": lambda name: cell(rows, name, "kilobytes/sent", ",.1f"),
+            "kB of parameters, all agents": lambda name: cell(rows, name, "kilobytes/parameters", ",.1f"),
             "accuracy gain per MB": lambda name: cell(rows, name, "accuracy/per_kilobyte", ",.3f", 1000),
             "reward gain per MB": lambda name: cell(rows, name, "reward/per_kilobyte", ",.3f", 1000),
         },
@@ -173,7 +174,8 @@ def _bandwidth(rows: Rows) -> Table:
         "bandwidth",
         "Bandwidth efficiency",
         *table,
-        "Gain since the start over what an agent sent; a thousandth of a figure is the paper's gain per kilobyte.",
+        "Gain since the start over the parameter updates synchronised, per agent (all agents' over their number); a "
+        "thousandth of a figure is the paper's gain per kilobyte.",
     )
 
 

@@ -29,7 +29,7 @@ def test_gossip_by_hand(tmp_path: Path) -> None:
     assert found["accuracy/unseen"] == pytest.approx(0.425) and found["accuracy/harder"] == pytest.approx(
         0.2125
     )
-    assert found["kilobytes/sent"] == 2 * SENT / 1000 and found["kilobytes/total"] == 8 * SENT / 1000
+    assert found["kilobytes/sent"] == 2 * SENT / 1000 and found["kilobytes/parameters"] == 8 * SENT / 1000
     assert found["accuracy/per_kilobyte"] == pytest.approx(0.6 / 20)
     assert found["reward/per_kilobyte"] == pytest.approx(0.4 / 20)
     assert found["converged"] == pytest.approx(0.95 * 512)
@@ -65,6 +65,13 @@ def test_agents_alone_send_nothing_and_one_trainer_has_nobody_to_be_compared_wit
     assert row["evaluated"] == [0] and row["scalars"]["diversity"] == 0
     assert row["scalars"]["similarity/updates"] is None and "similarity/updates" not in row["matrices"]
     assert row["scalars"]["completion/rounds"] == 1
+
+
+def test_of_a_trainers_workers_only_what_they_receive_counts_as_parameters(tmp_path: Path) -> None:
+    found = _row(tmp_path, "async1_centralized")["scalars"]  # 4 steps, a trainer and 4 workers
+    assert found["kilobytes/sent"] == 4 * SENT / 1000
+    assert found["kilobytes/parameters"] == 4 * 4 * SENT / 1000
+    assert found["accuracy/per_kilobyte"] == pytest.approx(0.6 / (4 * 4 * SENT / 1000 / 5))
 
 
 def test_out_of_step_agents_are_told_by_their_own_clock(tmp_path: Path) -> None:
