@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from symphony_fl.beyond import harder_tasks
 from symphony_fl.capabilities import network_figures, skill_scores
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import held_out_tasks, recipe_rule, recipe_topology
@@ -245,10 +246,11 @@ def _levels(history: History, recipe: Recipe) -> dict[str, dict[str, float]]:
     final = _final(history)
     trained = accuracy_by_level(held_out_tasks(recipe), [event.solved for event in final])
     beyond: dict[str, float] = {}
-    for name in sorted(final[0].metrics):
-        if name.startswith("accuracy_level/"):
-            values = [event.metrics[name] for event in final if name in event.metrics]
-            beyond[name.removeprefix("accuracy_level/")] = sum(values) / len(values)
+    for level in sorted({task.difficulty for task in harder_tasks(recipe)}):
+        name = f"accuracy_level/{level}"
+        values = [event.metrics[name] for event in final if name in event.metrics]
+        if values:
+            beyond[str(level)] = sum(values) / len(values)
     return {"trained": {str(level): value for level, value in trained.items()}, "beyond": beyond}
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from symphony_fl.experiment.paradigms import Planned
@@ -68,7 +67,8 @@ def run_all(planned: Sequence[Planned], folder: Path, parallel: int, say: Say) -
         say(f"{len(planned)} runs, {len(planned) - len(todo)} of them done before, {parallel} at a time")
         if not todo:
             return []
-        with private_superlink() as link, ThreadPoolExecutor(parallel) as pool:
+        # The SuperLink stops first: what still runs on it then ends, and is waited for.
+        with ThreadPoolExecutor(parallel) as pool, private_superlink() as link:
             try:
                 return _watch(link, pool, todo, folder, say)
             except BaseException:
@@ -79,15 +79,15 @@ def run_all(planned: Sequence[Planned], folder: Path, parallel: int, say: Say) -
 def _watch(
     link: SuperLink, pool: ThreadPoolExecutor, todo: Sequence[Planned], folder: Path, say: Say
 ) -> list[Failure]:
-    started, seconds, failures = time.monotonic(), [], []
+    started = time.monotonic()
+    failures: list[Failure] = []
     futures = {pool.submit(_run_one, link, item, folder, say): item for item in todo}
     for number, future in enumerate(as_completed(futures), start=1):
         item, error = futures[future], future.result()
         if error:
             failures.append(Failure(item, error))
         elapsed = time.monotonic() - started
-        seconds.append(elapsed / number)
-        left = mean(seconds[-3:]) * (len(todo) - number) / 60
+        left = elapsed / number * (len(todo) - number) / 60
         state = f"failed: {error}" if error else "done"
         say(f"[{number}/{len(todo)}] {_name(item)}: {state}; {elapsed / 60:.1f} min, about {left:.0f} to go")
     return failures
