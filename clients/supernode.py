@@ -2,9 +2,9 @@
 
     python -m clients.supernode ...    the options of `flower-supernode`
 
-When a SuperLink goes away in the middle of a TLS handshake, Flower's SuperNode takes that for a wrong certificate and
-ends its loop (seen with flwr 1.41); but its process stays, kept by the thread that serves the local API, and never
-takes a message again. Here the process ends with the loop, so that who supervises it starts it anew.
+When Flower's SuperNode ends its loop, as over a certificate that a wrong clock takes for expired (seen with flwr 1.41),
+its process stays, kept by the thread that serves the local API, and never takes a message again. Here the process ends
+with the loop, so that who supervises it starts it anew. A connection that merely broke off is tried again (`patience.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib.metadata import entry_points
+
+from clients.patience import run_patiently
 
 
 def main() -> None:
     """Entry point; Flower ends its processes by SystemExit where it means to."""
-    (supernode,) = entry_points(group="console_scripts", name="flower-supernode")
-    supernode.load()()
+    run_patiently("flower-supernode")
     print("the SuperNode has given up its connection to the SuperLink", file=sys.stderr, flush=True)
     logging.shutdown()
     os._exit(1)  # other threads of Flower would go on

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import INFO, WARNING
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -24,7 +24,6 @@ from strategies.roster import Member, Roster
 
 REFRESH_SECONDS = 3.0  # between two looks at who is there
 BACKOFF_SECONDS, MOST_BACKOFF = 1.0, 60.0  # before asking again: doubled with every failure
-GREET_AGAIN_SECONDS = 60.0  # a node that could not answer: another process may have held its home
 PATIENCE = 3  # failures in a row after which nobody waits for an agent
 
 
@@ -64,15 +63,6 @@ class Answer:
     message: Message
 
 
-@dataclass
-class _Post:
-    """Messages under way: Flower's id -> for whom."""
-
-    jobs: dict[str, int] = field(default_factory=dict)
-    greetings: dict[str, int] = field(default_factory=dict)
-    refusals: dict[int, float] = field(default_factory=dict)  # node -> when it is greeted again
-
-
 class Courier:
     """One job per agent at a time.
 
@@ -94,7 +84,7 @@ class Courier:
         self._recorder = recorder
         self._deadlines = deadlines
         self._config = config
-        self._post = _Post()
+        self._sent: dict[str, int] = {}  # messages under way: Flower's id -> agent
         self._refresh = 0.0
 
     def begin(self, agent: int, job: Job) -> None:
@@ -127,24 +117,14 @@ class Courier:
         now = time.monotonic()
         if now >= self._refresh:
             self._refresh = now + REFRESH_SECONDS
-            self._greet(now)
+            self._roster.refresh(self._grid)
+        came = self._roster.hear(self._grid)
         members = {member.agent: member for member in self._roster.members()}
         present = {member.agent for member in self._roster.present()}
         for agent, job in self.jobs.items():
             if agent not in self.answers:
                 self._see_to(job, members[agent], agent in present, now)
-        return self._collect()
-
-    def _greet(self, now: float) -> None:
-        for node in [node for node, when in self._post.refusals.items() if now >= when]:
-            del self._post.refusals[node]
-            self._roster.forget(node)
-        waiting = set(self._post.greetings.values())
-        for message in self._roster.newcomers(self._grid):
-            if message.metadata.dst_node_id not in waiting:
-                sent = self._push(message)
-                if sent is not None:
-                    self._post.greetings[sent] = message.metadata.dst_node_id
+        return self._collect() or came
 
     def _see_to(self, job: Job, member: Member, present: bool, now: float) -> None:
         moved = job._node not in (0, member.node)
@@ -170,7 +150,7 @@ class Courier:
         if job._sent is None:
             self._fail(member.agent, job, "Flower does not know its node")
             return
-        self._post.jobs[job._sent] = member.agent
+        self._sent[job._sent] = member.agent
         job._first = now if job._first is None else job._first
         job._until = now + seconds
         self._recorder.message(member.agent, message)
@@ -181,22 +161,12 @@ class Courier:
         return ids[0] or None if ids else None
 
     def _collect(self) -> bool:
-        waiting = [*self._post.jobs, *self._post.greetings]
-        replies = list(self._grid.pull_messages(waiting)) if waiting else []
+        replies = list(self._grid.pull_messages(list(self._sent))) if self._sent else []
         for reply in replies:
-            sent = reply.metadata.reply_to_message_id
-            if sent in self._post.greetings:
-                self._roster_welcomes(self._post.greetings.pop(sent), reply)
-            elif sent in self._post.jobs:
-                self._take_in(self._post.jobs.pop(sent), reply)
+            agent = self._sent.pop(reply.metadata.reply_to_message_id, None)
+            if agent is not None:
+                self._take_in(agent, reply)
         return bool(replies)
-
-    def _roster_welcomes(self, node: int, reply: Message) -> None:
-        if reply.has_error():
-            if not _said_by_agent(reply):
-                return  # it never heard the greeting; if it is still there it is greeted again
-            self._post.refusals[node] = time.monotonic() + GREET_AGAIN_SECONDS
-        self._roster.welcome(node, reply)
 
     def _take_in(self, agent: int, reply: Message) -> None:
         job = self.jobs[agent]
@@ -222,7 +192,7 @@ class Courier:
     def _forget(self, job: Job) -> None:
         """Whatever is answered to the message under way, it comes too late."""
         if job._sent is not None:
-            self._post.jobs.pop(job._sent, None)
+            self._sent.pop(job._sent, None)
             job._sent = None
 
 

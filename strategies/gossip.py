@@ -135,7 +135,7 @@ class Gossip(Strategy):
         began = time.monotonic()
         while True:
             self.roster.refresh(grid)
-            here = {member.agent for member in self.roster.present()}
+            here = {member.agent for member in self.roster.present()} - self.roster.awaited()
             waited = time.monotonic() - began
             if here and (self._took_part <= here or waited >= self.patience):
                 break

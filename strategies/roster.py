@@ -61,6 +61,7 @@ class Roster:
         self._members: dict[int, Member] = {}
         self._agents: dict[int, int] = {}  # node -> the agent that came with it, perhaps gone since
         self._greeted: set[int] = set()
+        self._greetings: dict[str, int] = {}  # under way: Flower's id of the message -> node
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
         self._again: dict[int, float] = {}  # node that refused -> when it is greeted again, monotonic
@@ -92,25 +93,33 @@ class Roster:
         self._base = bases.pop()
 
     def refresh(self, grid: Grid) -> None:
-        """Notice who is there now, and greet newcomers: late joiners and agents back under a new node id."""
-        messages = self.newcomers(grid)
-        if not messages:
-            return
-        for reply in grid.send_and_receive(messages, timeout=GREETING_TIMEOUT):
-            self.welcome(reply.metadata.src_node_id, reply)
-
-    def newcomers(self, grid: Grid) -> list[Message]:
-        """Notice who is there now; a greeting for every node that has not answered one yet."""
+        """Notice who is there now, greet newcomers (late joiners, agents back under a new node id), and take in what
+        has been answered. Waits for nobody: an agent may load its model before it answers, or be gone."""
         self._present = set(grid.get_node_ids())
         now = time.monotonic()
         for node in [node for node, when in self._again.items() if now >= when]:
-            self.forget(node)
-        nodes = sorted(self._present - self._greeted)
+            self._forget(node)
+        nodes = sorted(self._present - self._greeted - set(self._greetings.values()))
         if nodes:
             log(INFO, "greeting %d node(s)", len(nodes))
-        return [
-            Message(RecordDict({CONFIG: self._greeting}), node, HELLO, ttl=GREETING_TIMEOUT) for node in nodes
-        ]
+            messages = [
+                Message(RecordDict({CONFIG: self._greeting}), node, HELLO, ttl=GREETING_TIMEOUT)
+                for node in nodes
+            ]
+            taken = set(grid.push_messages(messages))
+            for message in messages:  # of which Flower takes none for a node that has just gone
+                if message.metadata.message_id in taken:
+                    self._greetings[message.metadata.message_id] = message.metadata.dst_node_id
+        self.hear(grid)
+
+    def hear(self, grid: Grid) -> bool:
+        """Take in the introductions that have come; whether any has."""
+        replies = list(grid.pull_messages(list(self._greetings))) if self._greetings else []
+        for reply in replies:
+            node = self._greetings.pop(reply.metadata.reply_to_message_id, None)
+            if node is not None:
+                self._welcome(node, reply)
+        return bool(replies)
 
     def greet_again(self, agent: int) -> None:
         """Have a member introduce itself anew, with what it still holds, as soon as its node is there."""
@@ -118,9 +127,14 @@ class Roster:
         if member is not None:
             self._greeted.discard(member.node)
 
-    def welcome(self, node: int, reply: Message) -> None:
+    def awaited(self) -> set[int]:
+        """Members whose node has been greeted and has not answered yet."""
+        return {self._agents[node] for node in self._greetings.values() if node in self._agents}
+
+    def _welcome(self, node: int, reply: Message) -> None:
         """Take a node's answer to its greeting."""
         self._greeted.add(node)
+        self._faults.pop(node, None)
         if reply.has_error():
             self._faults[node] = str(reply.error.reason).strip()
             # Its disk may be full, or its agent away. A member may hold envelopes that nobody has had.
@@ -129,10 +143,9 @@ class Roster:
         else:
             self._admit(node, reply.content)
 
-    def forget(self, node: int) -> None:
-        """Greet a node once more, as if it were new."""
+    def _forget(self, node: int) -> None:
+        """Greet a node once more; why it did not take part stands until it answers."""
         self._greeted.discard(node)
-        self._faults.pop(node, None)
         self._again.pop(node, None)
 
     def moved(self, agent: int, addresses: tuple[str, ...]) -> None:

@@ -16,8 +16,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, R
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from clients.messages import ARRAYS, CONFIG, ROUND
+from clients.patience import patient
+from strategies.apart import Apart
 from strategies.async_gossip import AsyncGossip
 from strategies.centralized import Centralized
 from strategies.clocks import Clock, VirtualClock, WallClock
@@ -64,6 +67,9 @@ def main(grid: Grid, context: Context) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     die_with_launcher()
     run = Run(recipe, folder.name, folder)
+    if isinstance(grid, HttpGrid):  # devices; the grid of a simulation has neither connections nor uploads
+        patient(grid._retry_invoker)
+        grid = Apart(grid)
     if recipe.agents_per_node > 1:
         grid = ManyPerNode(grid, recipe.agents_per_node)
     with _claimed(run):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,7 +158,8 @@ def _superlink(network: Network, folder: Path, authority: Path, certificate: Pat
 
 
 def _executor(address: str, folder: Path, authority: Path) -> Program:
-    command = ["flower-superexec", "--runtime-api-address", address, "--root-certificates", str(authority)]
+    command = [sys.executable, "-m", "clients.patience", "flower-superexec"]
+    command += ["--runtime-api-address", address, "--root-certificates", str(authority)]
     return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")])
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from at_once import AtOnce
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -24,10 +25,11 @@ from symphony_fl.tracking import Tracker
 NODES = {11: 0, 12: 1}  # node id -> agent
 
 
-class Agents:
+class Agents(AtOnce):
     """Two agents whose envelopes say whose and of which round they are; the grid they are reached by."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.dids = [did_from_public_key(public_key_of(generate_private_key())) for _ in NODES]
         self.outbox: dict[int, dict[str, bytes]] = {0: {}, 1: {}}
         self.greeted: list[int] = []
@@ -35,10 +37,7 @@ class Agents:
     def get_node_ids(self) -> list[int]:
         return list(NODES)
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
-        return [self._introduce(message) for message in messages]
-
-    def _introduce(self, message: Message) -> Message:
+    def answer(self, message: Message) -> Message:
         assert message.metadata.message_type == HELLO
         agent = NODES[message.metadata.dst_node_id]
         self.greeted.append(agent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from at_once import AtOnce
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -61,37 +62,35 @@ def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.Mon
     greeted: list[int] = []
     monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
 
-    class Grid:
+    class Grid(AtOnce):
         def get_node_ids(self) -> list[int]:
             return [11, 12]
 
-        def send_and_receive(self, messages: list[Message], *, timeout: float) -> list[Message]:
-            nodes = [message.metadata.dst_node_id for message in messages]
-            greeted.extend(nodes)
-            return [
-                Message(Error(2, "no space left on device"), reply_to=message)
-                if node in full
-                else Message(_introduction(node - 11, dids[node]), reply_to=message)
-                for node, message in zip(nodes, messages, strict=True)
-            ]
+        def answer(self, message: Message) -> Message:
+            node = message.metadata.dst_node_id
+            greeted.append(node)
+            if node in full:
+                return Message(Error(2, "no space left on device"), reply_to=message)
+            return Message(_introduction(node - 11, dids[node]), reply_to=message)
 
+    grid = Grid()
     roster = Roster(2, ConfigRecord())
     for when in (0.0, 10.0, 15.0):  # a stranger, as at the start of a run
         now[0] = when
-        roster.refresh(Grid())  # type: ignore[arg-type]
+        roster.refresh(grid)  # type: ignore[arg-type]
     assert greeted == [11, 12, 12]
     full.clear()
     now[0] = 30.0
-    roster.refresh(Grid())  # type: ignore[arg-type]
+    roster.refresh(grid)  # type: ignore[arg-type]
     assert [member.agent for member in roster.members()] == [0, 1]
     greeted.clear()
     full.add(11)
     roster.greet_again(0)  # its reply was lost, and its disk is full
     for _ in range(3):
-        roster.refresh(Grid())  # type: ignore[arg-type]
+        roster.refresh(grid)  # type: ignore[arg-type]
     full.clear()
-    roster.refresh(Grid())  # type: ignore[arg-type]
-    roster.refresh(Grid())  # type: ignore[arg-type]
+    roster.refresh(grid)  # type: ignore[arg-type]
+    roster.refresh(grid)  # type: ignore[arg-type]
     assert greeted == [11, 11, 11, 11]
 
 
