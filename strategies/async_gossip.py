@@ -58,6 +58,7 @@ class AsyncGossip(Gossip):
     clock : says in which order jobs end
     deadlines : how long to wait for an agent
     rounds : of the network; the run is agents x rounds of single agents long
+    everybody : agents hear of all others, as where updates are passed on; else of their neighbours only
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class AsyncGossip(Gossip):
         clock: Clock,
         deadlines: Deadlines,
         rounds: int,
+        everybody: bool = True,
     ) -> None:
-        super().__init__(topology, roster, recorder, finished=0)
+        super().__init__(topology, roster, recorder, finished=0, everybody=everybody)
         self.clock = clock
         self.deadlines = deadlines
         self.total = rounds * roster.agents
@@ -99,7 +101,8 @@ class AsyncGossip(Gossip):
         """
         log(INFO, "Starting %s strategy:", type(self).__name__)
         self.summary()
-        courier = Courier(grid, self.roster, self.recorder, self.deadlines, train_config or ConfigRecord())
+        config = train_config or ConfigRecord()
+        courier = Courier(grid, self.roster, self.recorder, self.deadlines, config, self._introduction)
         self._go_on(courier)
         pause = PAUSE_SECONDS
         while True:

@@ -9,7 +9,7 @@ No call here waits: `turn` does what can be done now.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import INFO, WARNING
 
@@ -71,10 +71,17 @@ class Courier:
     grid : Flower's
     roster, recorder, deadlines : of the run
     config : what every message carries
+    introduction : (agent, round) -> of whom an agent is told with it
     """
 
     def __init__(
-        self, grid: Grid, roster: Roster, recorder: Recorder, deadlines: Deadlines, config: ConfigRecord
+        self,
+        grid: Grid,
+        roster: Roster,
+        recorder: Recorder,
+        deadlines: Deadlines,
+        config: ConfigRecord,
+        introduction: Callable[[int, int], Mapping[str, str | bytes]],
     ) -> None:
         self.jobs: dict[int, Job] = {}
         self.answers: dict[int, Answer] = {}
@@ -84,6 +91,7 @@ class Courier:
         self._recorder = recorder
         self._deadlines = deadlines
         self._config = config
+        self._introduction = introduction
         self._sent: dict[str, int] = {}  # messages under way: Flower's id -> agent
         self._refresh = 0.0
 
@@ -141,7 +149,8 @@ class Courier:
             self._fail(member.agent, job, "not connected")
 
     def _send(self, job: Job, member: Member, now: float) -> None:
-        config = ConfigRecord({**self._config, ROUND: job.number, **self._roster.introduction()})
+        told = self._introduction(member.agent, job.number)
+        config = ConfigRecord({**self._config, ROUND: job.number, **told})
         content = RecordDict({CONFIG: config, MAIL: pack_envelopes(job.mail)})
         seconds = self._deadlines.of(member.agent, job.kind, job.failures)
         message = Message(content, member.node, job.kind, ttl=seconds)

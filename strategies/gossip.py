@@ -147,21 +147,26 @@ class Gossip(Strategy):
         self._took_part = here
 
     def _messages(self, kind: str, number: int, config: ConfigRecord) -> list[Message]:
-        everybody = self.roster.introduction() if self.everybody or self.topology is None else None
+        everybody = self.roster.introduction() if self._tells_all else None
         return [
             self._message(
                 kind,
                 member,
                 ConfigRecord(
-                    {**config, ROUND: number, **(everybody or self._neighbours(member.agent, number))}
+                    {**config, ROUND: number, **(everybody or self._introduction(member.agent, number))}
                 ),
             )
             for member in self.roster.present()
         ]
 
-    def _neighbours(self, agent: int, number: int) -> dict[str, str | bytes]:
+    @property
+    def _tells_all(self) -> bool:
+        return self.everybody or self.topology is None
+
+    def _introduction(self, agent: int, number: int) -> dict[str, str | bytes]:
         """Who an agent may hear from and writes to about this round."""
-        assert self.topology is not None
+        if self.topology is None or self._tells_all:
+            return self.roster.introduction()
         rounds = (number - 1, number, number + 1)
         return self.roster.introduction({n for r in rounds for n in self.topology.neighbours(agent, r)})
 

@@ -31,6 +31,7 @@ HELLO = "query.hello"
 POLL_SECONDS = 0.5
 AGAIN_SECONDS = 15.0  # before a node that could not introduce its agent is greeted again
 GREETING_TIMEOUT = 600.0  # seconds; the first greeting loads the base model
+UNHEARD_SECONDS = 60.0  # after which one that is not answered is sent again: it may be lost with a node that is back
 
 
 class RosterError(RuntimeError):
@@ -61,7 +62,7 @@ class Roster:
         self._members: dict[int, Member] = {}
         self._agents: dict[int, int] = {}  # node -> the agent that came with it, perhaps gone since
         self._greeted: set[int] = set()
-        self._greetings: dict[str, int] = {}  # under way: Flower's id of the message -> node
+        self._greetings: dict[str, tuple[int, float]] = {}  # under way: Flower's id -> node, when, monotonic
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
         self._again: dict[int, float] = {}  # node that refused -> when it is greeted again, monotonic
@@ -99,7 +100,8 @@ class Roster:
         now = time.monotonic()
         for node in [node for node, when in self._again.items() if now >= when]:
             self._forget(node)
-        nodes = sorted(self._present - self._greeted - set(self._greetings.values()))
+        waiting = {node for node, sent in self._greetings.values() if now - sent < UNHEARD_SECONDS}
+        nodes = sorted(self._present - self._greeted - waiting)
         if nodes:
             log(INFO, "greeting %d node(s)", len(nodes))
             messages = [
@@ -109,14 +111,14 @@ class Roster:
             taken = set(grid.push_messages(messages))
             for message in messages:  # of which Flower takes none for a node that has just gone
                 if message.metadata.message_id in taken:
-                    self._greetings[message.metadata.message_id] = message.metadata.dst_node_id
+                    self._greetings[message.metadata.message_id] = message.metadata.dst_node_id, now
         self.hear(grid)
 
     def hear(self, grid: Grid) -> bool:
         """Take in the introductions that have come; whether any has."""
         replies = list(grid.pull_messages(list(self._greetings))) if self._greetings else []
         for reply in replies:
-            node = self._greetings.pop(reply.metadata.reply_to_message_id, None)
+            node, _ = self._greetings.pop(reply.metadata.reply_to_message_id, (None, 0.0))
             if node is not None:
                 self._welcome(node, reply)
         return bool(replies)
@@ -129,10 +131,13 @@ class Roster:
 
     def awaited(self) -> set[int]:
         """Members whose node has been greeted and has not answered yet."""
-        return {self._agents[node] for node in self._greetings.values() if node in self._agents}
+        found = {self.agent_of(node) for node, _ in self._greetings.values()}
+        return {agent for agent in found if agent is not None}
 
     def _welcome(self, node: int, reply: Message) -> None:
-        """Take a node's answer to its greeting."""
+        """Take a node's answer to its greeting. That an older one failed says nothing of who has answered since."""
+        if reply.has_error() and node in self._greeted and node not in self._faults:
+            return
         self._greeted.add(node)
         self._faults.pop(node, None)
         if reply.has_error():

@@ -131,13 +131,12 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
 
 
 def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    forwards = recipe_rule(recipe, size=1, agent=0).forwards
     return Gossip(
         recipe_topology(recipe),
         roster,
         recorder,
         finished=finished,
-        everybody=forwards,
+        everybody=_forwards(recipe),
         silence=recipe.limits.round_timeout,
     )
 
@@ -151,8 +150,20 @@ def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: 
         booked = recorder.history.own_rounds().values()
         clock = WallClock(passed=max((max(times.values()) for times in booked), default=0.0))
     deadlines = Deadlines(options.deadline, options.deadline_floor, most)
-    topology = recipe_topology(recipe)
-    return AsyncGossip(topology, roster, recorder, clock=clock, deadlines=deadlines, rounds=recipe.rounds)
+    return AsyncGossip(
+        recipe_topology(recipe),
+        roster,
+        recorder,
+        clock=clock,
+        deadlines=deadlines,
+        rounds=recipe.rounds,
+        everybody=_forwards(recipe),
+    )
+
+
+def _forwards(recipe: Recipe) -> bool:
+    """Whether agents pass updates on, and so must know everybody's key."""
+    return recipe_rule(recipe, size=1, agent=0).forwards
 
 
 def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:

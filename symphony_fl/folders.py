@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,30 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.close(folder)
 
 
+def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Exception]) -> bytes:
+    """What a file holds that nobody but us may read; where there is none, `fresh` is put there with mode 0600.
+
+    `refusal`, of a message that says what to do, is raised if it is another user's, others may read it, or it is
+    missing and there is nothing to put there.
+    """
+    if not path.exists():
+        if fresh is None:
+            raise refusal(f"{path}: missing")
+        write_atomically(path, fresh, mode=0o600)
+    with path.open("rb") as file:  # what is checked is what is read, whatever happens to the name
+        facts = os.fstat(file.fileno())
+        mode = stat.S_IMODE(facts.st_mode)
+        if os.name == "posix" and facts.st_uid != os.getuid():
+            raise refusal(f"{path}: belongs to user {facts.st_uid}, must be ours (user {os.getuid()})")
+        if os.name == "posix" and mode & 0o077:
+            raise refusal(
+                f"{path}: mode {mode:04o}, others may use this secret: chmod 600 it, and change it if they could "
+                "have done so"
+            )
+        return file.read()
+
+
 def write_json(path: Path, value: Any) -> Path:
-    """JSON that is there as a whole or not at all: a kill while writing does not cost what was there."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.write_text(json.dumps(value, indent=2))
-    os.replace(aside, path)
+    """JSON that is there as a whole or not at all: neither a kill while writing nor a power cut after it costs it."""
+    write_atomically(path, json.dumps(value, indent=2).encode())
     return path

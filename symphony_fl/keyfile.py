@@ -19,7 +19,7 @@ from symphony_fl.exchange.identity import (
     public_key_of,
 )
 from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, read_rotations, seal_rotation
-from symphony_fl.folders import write_atomically
+from symphony_fl.folders import secret_file, write_atomically
 
 KEY_FILE = "key"
 
@@ -44,19 +44,11 @@ def open_key_file(path: Path) -> KeyFile:
     """The identity kept at `path`, made at the first call.
 
     Raises:
-        KeyFileError: others may read the file or change its folder, or it does not hold a key and whole rotations.
+        KeyFileError: the file is another user's, others may read it or change its folder, or it does not hold a key
+            and whole rotations.
     """
     _check_folder(path.parent)
-    if not path.exists():
-        write_atomically(path, generate_private_key(), mode=0o600)
-    with path.open("rb") as file:  # what is checked is what is read, whatever happens to the name
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if os.name == "posix" and mode & 0o077:
-            raise KeyFileError(
-                f"{path}: mode {mode:04o}, others may read this private key: chmod 600 it, "
-                "and change it (symphony key --rotate) if they could have done so"
-            )
-        data = file.read()
+    data = secret_file(path, generate_private_key(), _open_to_others)
     private_key, rotations = data[:KEY_BYTES], data[KEY_BYTES:]
     if len(private_key) != KEY_BYTES or len(rotations) % ROTATION_BYTES:
         raise KeyFileError(
@@ -80,6 +72,10 @@ def rotate_key(path: Path) -> KeyFile:
     statement = seal_rotation(old.private_key, fresh, counter)
     write_atomically(path, fresh + old.rotations + statement, mode=0o600)
     return open_key_file(path)
+
+
+def _open_to_others(why: str) -> KeyFileError:
+    return KeyFileError(f"{why} (of an identity: symphony key --rotate)")
 
 
 def _check_folder(folder: Path) -> None:

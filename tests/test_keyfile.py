@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -23,8 +24,16 @@ def test_a_key_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None
     open_key_file(tmp_path / "key")
     (tmp_path / "key").chmod(mode)
     with pytest.raises(
-        KeyFileError, match=rf"key: mode 0{mode:o}, others may read this private key: chmod 600"
+        KeyFileError, match=rf"key: mode 0{mode:o}, others may use this secret: chmod 600"
     ):
+        open_key_file(tmp_path / "key")
+
+
+def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_key_file(tmp_path / "key")
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(KeyFileError, match=f"belongs to user {owner}, must be ours"):
         open_key_file(tmp_path / "key")
 
 

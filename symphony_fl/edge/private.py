@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from symphony_fl.folders import write_atomically
+from symphony_fl.folders import secret_file
 
 
 class EdgeError(RuntimeError):
@@ -38,16 +38,6 @@ def private_file(path: Path, fresh: bytes | None) -> bytes:
     Raises
     ------
     EdgeError
-        Others may read it, or it is missing and there is nothing to put there.
+        It is another user's, others may read it, or it is missing and there is nothing to put there.
     """
-    if not path.exists():
-        if fresh is None:
-            raise EdgeError(f"{path}: missing")
-        write_atomically(path, fresh, mode=0o600)
-    facts = path.stat()
-    mode = stat.S_IMODE(facts.st_mode)
-    if facts.st_uid != os.getuid() or mode & 0o077:
-        raise EdgeError(
-            f"{path}: mode {mode:04o}, owner {facts.st_uid}; a secret must be 0600 and ours: chmod 600 {path}"
-        )
-    return path.read_bytes()
+    return secret_file(path, fresh, EdgeError)

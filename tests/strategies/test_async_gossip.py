@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from flwr.app import ConfigRecord, Message
 from loopback import Loopback, Scripted, real_agents
 
+from clients.messages import unpack_roster
 from strategies import courier, server_app
+from strategies.apart import Apart
 from strategies.async_gossip import SilenceError
 from strategies.clocks import VirtualClock
 from strategies.roster import Roster
@@ -205,6 +207,59 @@ def test_who_comes_late_takes_part_under_its_own_key(play: Play) -> None:
     assert set(own) == {0, 1, 2, 3}
     assert {e.agent for e in history.events("evaluate") if e.round == 30} == {0, 1, 2, 3}
     assert sum(map(len, own.values())) == 120
+
+
+class Halting:
+    """Flower's grid as it is for devices: a call waits for the whole of every reply that has begun to arrive. That of
+    one node's first train message never ends."""
+
+    def __init__(self, loop: Loopback, agent: int) -> None:
+        self.push_messages = loop.grid.push_messages
+        self.get_node_ids = loop.grid.get_node_ids
+        self._pull = loop.grid.pull_messages
+        self._node = loop.nodes[agent]
+        self.cut = False
+        self.over = threading.Event()
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        replies = list(self._pull(message_ids))
+        train = {r.metadata.src_node_id for r in replies if r.metadata.message_type == "train"}
+        if self._node in train and not self.cut:
+            self.cut = True
+            assert self.over.wait(60.0)
+        return replies
+
+
+@pytest.mark.parametrize("kind", ["virtual", "wall"])
+def test_a_reply_that_never_ends_holds_nobody_up(play: Play, kind: str) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", f"clock.kind={kind}", "clock.speeds=[]")
+    loop = network(recipe)
+    halting = Halting(loop, agent=2)
+    loop.grid = Apart(halting)  # type: ignore[assignment, arg-type]
+    began = time.monotonic()
+    try:
+        own = play(recipe, loop).own_rounds()
+    finally:
+        halting.over.set()
+    assert halting.cut and time.monotonic() - began < 50, "before the reply ended"
+    assert sum(map(len, own.values())) == 32
+    assert sorted(own[2]) == list(range(1, len(own[2]) + 1)), "it was asked again, and went on"
+
+
+def test_where_updates_are_not_passed_on_agents_hear_of_their_neighbours_only(play: Play) -> None:
+    recipe = recipe_of("async_gossip", *FAST, "agents=6", "rounds=2", "topology.name=ring", "exchange.rule=choco")
+    loop = network(recipe)
+    scripted: Scripted = loop.handler
+    told: dict[int, set[int]] = {}
+
+    def handler(agent: int, message: Message) -> Message:
+        if message.metadata.message_type == "train":
+            told.setdefault(agent, set()).update(unpack_roster(message.content))
+        return scripted(agent, message)
+
+    loop.handler = handler
+    play(recipe, loop)
+    assert told == {agent: {(agent - 1) % 6, (agent + 1) % 6} for agent in range(6)}
 
 
 def test_one_that_always_fails_is_left_behind_and_all_failing_is_an_error(play: Play) -> None:

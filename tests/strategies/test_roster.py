@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import pytest
 from at_once import AtOnce
@@ -92,6 +93,47 @@ def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.Mon
     roster.refresh(grid)  # type: ignore[arg-type]
     roster.refresh(grid)  # type: ignore[arg-type]
     assert greeted == [11, 11, 11, 11]
+
+
+def test_who_answers_late_or_never_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One loads its model for long; another's greeting is lost with its node, which comes back under the same id."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    dids = {node: did_from_public_key(public_key_of(generate_private_key())) for node in (11, 12, 13)}
+    now = [0.0]
+    monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(roster_module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    class Grid(AtOnce):
+        def __init__(self) -> None:
+            super().__init__()
+            self.greeted: list[int] = []
+
+        def get_node_ids(self) -> list[int]:
+            return [11, 12, 13]
+
+        def answer(self, message: Message) -> Message:
+            node = message.metadata.dst_node_id
+            self.greeted.append(node)
+            return Message(_introduction(node - 11, dids[node]), reply_to=message)
+
+        def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+            """Node 12 takes 30 s for an answer; node 13's first one is lost."""
+            late = {"message-2": 30.0, "message-3": float("inf")}
+            return super().pull_messages(name for name in message_ids if now[0] >= late.get(name, 0.0))
+
+    grid = Grid()
+    roster = Roster(3, ConfigRecord())
+    roster.gather(grid, timeout=100.0, least=1)  # type: ignore[arg-type]
+    assert ([member.agent for member in roster.members()], now[0]) == ([0], 0.0)
+    roster.gather(grid, timeout=100.0, least=2)  # type: ignore[arg-type]
+    assert ([member.agent for member in roster.members()], now[0]) == ([0, 1], 30.0)
+    roster.gather(grid, timeout=100.0)  # type: ignore[arg-type]
+    assert ([member.agent for member in roster.members()], now[0]) == ([0, 1, 2], 60.0)
+    assert grid.greeted == [11, 12, 13, 13]
+    roster.greet_again(0)
+    late = roster.awaited()
+    roster.refresh(grid)  # type: ignore[arg-type]
+    assert (late, roster.awaited(), grid.greeted[4:]) == (set(), set(), [11])
 
 
 def test_addresses_are_handed_on_and_bad_ones_keep_nobody_else_out() -> None:
