@@ -3,9 +3,9 @@
     python -m clients.patience flower-superexec ...    the options of that program
 
 Flower tries again when a connection fails, for ever, but takes every error that speaks of TLS for a wrong certificate
-and gives up (seen with flwr 1.41). A SuperLink that is killed, or a network that is cut, in the middle of a handshake is
-such an error: a SuperNode then lost its place for a minute, and a ServerApp its run. What merely ended or took too long is
-tried again here; about certificates Flower decides as before.
+and gives up (seen with flwr 1.41). A SuperLink that is killed, or a network that is cut, in the middle of a handshake
+is such an error: a SuperNode then lost its place for a minute, and a ServerApp would lose its run. What merely ended or
+took too long is tried again here; about certificates Flower decides as before.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 When Flower's SuperNode ends its loop, as over a certificate that a wrong clock takes for expired (seen with flwr 1.41),
 its process stays, kept by the thread that serves the local API, and never takes a message again. Here the process ends
-with the loop, so that who supervises it starts it anew. A connection that merely broke off is tried again (`patience.py`).
+with the loop, so that who supervises it starts it anew. A connection that merely broke off is tried again
+(`patience.py`).
 """
 
 from __future__ import annotations

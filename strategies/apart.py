@@ -2,9 +2,9 @@
 
 Flower's `HttpGrid.pull_messages` waits for the whole of every reply that has begun to arrive (seen with flwr 1.41). The
 reply of a device whose network was cut in the middle of sending it is given up when nothing more has come for three
-minutes; where the SuperLink was killed meanwhile, after more than an hour; and the other replies of that call wait with
-it. They cannot be asked for in a second call: Flower marks them delivered in the first. So here every message is asked after by
-itself, on a thread of its own, and a call returns what is there.
+minutes, where the SuperLink was killed meanwhile after more than an hour; and the other replies of that call wait with
+it. They cannot be asked for in a second call: Flower marks them delivered in the first. So here every message is asked
+after by itself, on a thread of its own, and a call returns what is there.
 """
 
 from __future__ import annotations
@@ -72,7 +72,12 @@ class Apart(Grid):
         return self._grid.run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 

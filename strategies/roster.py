@@ -31,7 +31,7 @@ HELLO = "query.hello"
 POLL_SECONDS = 0.5
 AGAIN_SECONDS = 15.0  # before a node that could not introduce its agent is greeted again
 GREETING_TIMEOUT = 600.0  # seconds; the first greeting loads the base model
-UNHEARD_SECONDS = 60.0  # after which one that is not answered is sent again: it may be lost with a node that is back
+UNHEARD_SECONDS = 60.0  # before one is sent again: it may be lost with a node that is back by now
 
 
 class RosterError(RuntimeError):
@@ -131,7 +131,7 @@ class Roster:
 
     def awaited(self) -> set[int]:
         """Members whose node has been greeted and has not answered yet."""
-        found = {self.agent_of(node) for node, _ in self._greetings.values()}
+        found = {self.agent_of(node) for node, _ in self._greetings.values() if node not in self._greeted}
         return {agent for agent in found if agent is not None}
 
     def _welcome(self, node: int, reply: Message) -> None:

@@ -23,9 +23,7 @@ def test_a_key_is_made_once_and_private(tmp_path: Path) -> None:
 def test_a_key_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
     open_key_file(tmp_path / "key")
     (tmp_path / "key").chmod(mode)
-    with pytest.raises(
-        KeyFileError, match=rf"key: mode 0{mode:o}, others may use this secret: chmod 600"
-    ):
+    with pytest.raises(KeyFileError, match=rf"key: mode 0{mode:o}, others may use this secret: chmod 600"):
         open_key_file(tmp_path / "key")
 
 

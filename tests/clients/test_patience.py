@@ -22,7 +22,10 @@ def _raised(cause: Exception) -> httpx.ConnectError:
 @pytest.mark.parametrize(
     ("cause", "gives_up"),
     [
-        (ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol"), False),
+        (
+            ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol"),
+            False,
+        ),
         (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF)"), False),
         (TimeoutError("_ssl.c:989: The handshake operation timed out"), False),
         (ssl.SSLCertVerificationError(1, "certificate verify failed: certificate has expired"), True),
