@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -43,3 +44,32 @@ def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run) -> None:
         and len(set(first["adapter_digests"].values())) == 3
     )
     assert first["clock_seconds"] == second["clock_seconds"]
+
+
+@pytest.mark.slow
+def test_a_slow_agent_costs_the_others_less_than_a_twentieth_of_their_updates(
+    run: Run, tmp_path: Path
+) -> None:
+    """Updates per virtual second of the seven that are not slow, from the results' own_rounds."""
+    cheap = (
+        "learner.steps=1",
+        "learner.prompts=2",
+        "learner.samples=2",
+        "tasks.held_out=4",
+        "tasks.evaluate_every=50",
+    )
+    slow = run(
+        "async_gossip", *cheap, "agents=8", "rounds=20", f"clock.speeds={[1] * 7 + [0.1]}", folder="slow"
+    )
+    alone = run("async_gossip", *cheap, "agents=7", "rounds=22", "clock.speeds=[]", folder="alone")
+    pace, without = (
+        sum(rounds for agent, rounds in found["own_rounds"].items() if int(agent) < 7)
+        / found["clock_seconds"]
+        for found in (slow, alone)
+    )
+    log = (tmp_path / "slow" / "flower.log").read_text()
+    barrier = float(re.findall(r"behind a barrier as many rounds take (\d+)", log)[-1])
+    in_step = 7 * slow["rounds"] / barrier
+    print(slow["own_rounds"], alone["own_rounds"], pace / without, in_step / without)
+    assert slow["own_rounds"]["7"] >= 1 and pace >= 0.95 * without
+    assert in_step <= 0.11 * without
