@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pair
 import pytest
-from edge_processes import Loopback
-from forwarder import Forwarder
+from edge_processes import Behind, Loopback
 
 from clients.home import Home
 from clients.messages import unpack_details
@@ -24,17 +23,6 @@ from symphony_fl.recipe import load_recipe
 pytestmark = pytest.mark.slow
 ROUNDS = 6
 OVERRIDES = ("agents=2", f"rounds={ROUNDS}", f"tasks.evaluate_every={ROUNDS}")
-
-
-class Behind(Loopback):
-    """Device 1 reaches the SuperLink through a forwarder."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.forwarder = Forwarder(self.port)
-
-    def door(self, number: int) -> int:
-        return self.forwarder.port if number == 1 else self.port
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,6 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
         yield network
     finally:
         network.close()
-        network.forwarder.close()
 
 
 def _calm(folder: Path) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_processes import Loopback
+from edge_processes import Behind, Loopback
 
 from symphony_fl.edge.device import health
 
@@ -19,8 +20,8 @@ FEW = (f"agents={AGENTS}", "rounds=4", "tasks.evaluate_every=2", "learner.prompt
 
 
 @pytest.fixture(scope="module")
-def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    network = Loopback(tmp_path_factory.mktemp("edge"))
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    network = Behind(tmp_path_factory.mktemp("edge"))
     try:
         network.start_network()
         for number in range(AGENTS):
@@ -106,3 +107,23 @@ def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_e
     assert len(found["adapter_digests"]) == AGENTS, "all were evaluated at the end"
     assert int(str(ahead["rounds_ahead"])) > 0, "between messages agents work ahead"
     assert "agent ended (signal 9)" in (loopback.folder / "d1.txt").read_text()
+
+
+def test_a_reply_cut_off_in_the_middle_holds_up_no_other_agent(loopback: Behind, tmp_path: Path) -> None:
+    """Flower's server waits three minutes for the rest of it, and for nothing else meanwhile."""
+    run, rounds = tmp_path / "cut", 40
+    result = _begin(
+        loopback, run, f"agents={AGENTS}", f"rounds={rounds}", f"tasks.evaluate_every={rounds}",
+        "strategy=async_gossip", "clock.kind=wall", "async_gossip.deadline_floor=15", "exchange.coding=float32",
+    )  # fmt: skip
+    loopback.wait(lambda: min(_own(run, agent) for agent in range(AGENTS)) >= 2, 300)
+    loopback.forwarder.hold_after(30_000)  # within a reply of 100 kB, beside which the node sends little
+    loopback.wait(lambda: loopback.forwarder.holding, 120)
+    began, done = time.monotonic(), [_own(run, agent) for agent in range(AGENTS)]
+    loopback.wait(lambda: all(_own(run, agent) >= done[agent] + 4 for agent in (0, 2)), 120)
+    print(f"two agents did four rounds in {time.monotonic() - began:.0f} s beside a reply that did not end")
+    assert _own(run, 1) <= done[1] + 1
+    loopback.forwarder.open()
+    found = _end(loopback, result)
+    assert found["own_rounds"]["1"] > done[1] + 1 and sum(found["own_rounds"].values()) == AGENTS * rounds
+    assert found["refused"] == {} and len(found["adapter_digests"]) == AGENTS

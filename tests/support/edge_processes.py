@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
+from forwarder import Forwarder
 
 from symphony_fl.edge.device import free_port, health
 
@@ -102,3 +103,18 @@ class Loopback:
         for process in reversed(self.commands.values()):
             process.terminate()
             process.wait(timeout=60)
+
+
+class Behind(Loopback):
+    """Device 1 reaches the SuperLink through a forwarder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.forwarder = Forwarder(self.port)
+
+    def door(self, number: int) -> int:
+        return self.forwarder.port if number == 1 else self.port
+
+    def close(self) -> None:
+        super().close()
+        self.forwarder.close()

@@ -24,6 +24,7 @@ class Forwarder:
         self.target = target
         self.port = 0
         self.carried = 0  # bytes, both ways
+        self._left: int | None = None  # bytes that still pass on their way to the target
         self._loop = asyncio.new_event_loop()
         self._flow = asyncio.Event()
         self._flow.set()
@@ -43,6 +44,14 @@ class Forwarder:
     def hold(self) -> None:
         """Keep connections and let no byte pass: nobody is told that the network is gone."""
         self._loop.call_soon_threadsafe(self._flow.clear)
+
+    def hold_after(self, count: int) -> None:
+        """Hold, once so many more bytes have passed on their way to the target."""
+        self._loop.call_soon_threadsafe(setattr, self, "_left", count)
+
+    @property
+    def holding(self) -> bool:
+        return not self._flow.is_set()
 
     def close(self) -> None:
         """Shut for good."""
@@ -75,16 +84,23 @@ class Forwarder:
             return
         self._writers.add(back)
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, back, True), self._pump(there, writer, False))
         finally:
             for end in (writer, back):
                 self._writers.discard(end)
                 end.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, there: bool) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
                 await self._flow.wait()
+                if there and self._left is not None:
+                    passing, self._left = data[: self._left], self._left - len(data)
+                    if self._left <= 0:
+                        sink.write(passing)
+                        self._left, data = None, data[len(passing) :]
+                        self._flow.clear()
+                        await self._flow.wait()
                 sink.write(data)
                 await sink.drain()
                 self.carried += len(data)
