@@ -40,7 +40,7 @@ class _Pull:
 
     began: float
     replies: list[Message] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def done(self) -> bool:
@@ -99,7 +99,7 @@ class Apart(Grid):
 
         Raises
         ------
-        Exception
+        BaseException
             What Flower's grid raised, whichever message it was asked after.
         """
         wanted = list(dict.fromkeys(message_ids))
@@ -149,10 +149,12 @@ class Apart(Grid):
 
     def _pull(self, name: str, pull: _Pull) -> None:
         replies: list[Message] | None = None
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             replies = list(self._grid.pull_messages([name]))
-        except Exception as raised:  # noqa: BLE001 - whatever it is, it is raised where the reply is asked for
+        except (
+            BaseException
+        ) as raised:  # Flower's word that the run is stopped is no Exception; raised by who asks
             error = raised
         with self._change:
             pull.replies, pull.error = replies, error

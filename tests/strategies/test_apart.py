@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 from at_once import AtOnce
 from flwr.app import Message, RecordDict
+from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
 
 from strategies.apart import Apart
@@ -21,7 +22,7 @@ class Grid(AtOnce):
         super().__init__()
         self.cut: set[int] = set()  # nodes whose replies do not end
         self.mended = threading.Event()
-        self.broken: Exception | None = None
+        self.broken: BaseException | None = None
 
     def answer(self, message: Message) -> Message:
         return Message(RecordDict(), reply_to=message)
@@ -97,8 +98,8 @@ def test_what_nobody_answers_ends_with_the_time_given(grid: Grid) -> None:
 def test_an_error_of_the_grid_is_raised_where_the_reply_is_asked_for(grid: Grid) -> None:
     apart = Apart(grid)  # type: ignore[arg-type]
     ids = list(apart.push_messages(_messages([11])))
-    grid.broken = RuntimeError("this run has been stopped")
-    with pytest.raises(RuntimeError, match="has been stopped"):
+    grid.broken = RunNotRunningException("it has been stopped")
+    with pytest.raises(RunNotRunningException, match="has been stopped"):
         apart.pull_messages(ids)
 
 
