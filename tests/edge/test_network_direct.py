@@ -83,7 +83,7 @@ def _own(run: Path, agent: int) -> int:
 def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_end(
     loopback: Loopback, tmp_path: Path, transport: str
 ) -> None:
-    run, rounds = tmp_path / f"async-{transport}", 45
+    run, rounds = tmp_path / f"async-{transport}", 24
     result = _begin(
         loopback, run, f"agents={AGENTS}", f"rounds={rounds}", f"tasks.evaluate_every={rounds}",
         "strategy=async_gossip", "clock.kind=wall", "exchange.encryption=edge", f"exchange.transport={transport}",
@@ -96,7 +96,8 @@ def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_e
     stopped.terminate()
     assert stopped.wait(timeout=60) == 0
     done = [_own(run, agent) for agent in range(AGENTS)]
-    loopback.wait(lambda: _own(run, 0) >= done[0] + 8, 300)  # about a minute of messages
+    began = time.monotonic()
+    loopback.wait(lambda: time.monotonic() - began > 60 and _own(run, 0) >= done[0] + 2, 300)
     assert _own(run, 2) <= done[2] + 1, "it is away, and the others go on"
     loopback.up(2)
     found = _end(loopback, result)
@@ -111,7 +112,7 @@ def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_e
 
 def test_a_reply_cut_off_in_the_middle_holds_up_no_other_agent(loopback: Behind, tmp_path: Path) -> None:
     """Flower's server waits three minutes for the rest of it, and for nothing else meanwhile."""
-    run, rounds = tmp_path / "cut", 40
+    run, rounds = tmp_path / "cut", 24
     result = _begin(
         loopback, run, f"agents={AGENTS}", f"rounds={rounds}", f"tasks.evaluate_every={rounds}",
         "strategy=async_gossip", "clock.kind=wall", "async_gossip.deadline_floor=15", "exchange.coding=float32",
