@@ -117,8 +117,7 @@ class Fleet:
         now, stretch = start, int(start // self.outage)
         while True:
             until = (stretch + 1) * self.outage
-            drawn = random.Random(f"symphony-fl/outage/{self.seed}/{agent}/{stretch}").random()
-            if drawn < share:
+            if random.Random(f"symphony-fl/outage/{self.seed}/{agent}/{stretch}").random() < share:
                 if now + seconds <= until:
                     return now + seconds
                 seconds -= until - now
