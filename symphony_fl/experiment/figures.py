@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from symphony_fl.experiment.columns import Rows
 from symphony_fl.experiment.drawing import color_of, grid_of, hide_unused, legend, new_figure
@@ -57,7 +57,10 @@ def accuracy_over_bytes(rows: Rows) -> Figure:
         else:
             final = rows.values(name, "accuracy/mean").values()
             axes.axhline(sum(final) / len(final), color=color_of(name), linestyle="--", label=name)
-    axes.set(xscale="log", xlabel="kB sent per agent so far", ylabel="held-out accuracy", ylim=(0, 1))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())  # plain numbers, between decades where there are few
+    axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+    axes.set(xlabel="kB sent per agent so far", ylabel="held-out accuracy", ylim=(0, 1))
     legend(figure, axes, 4)
     return figure
 
