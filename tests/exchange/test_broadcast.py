@@ -173,7 +173,7 @@ def test_a_publisher_goes_on_where_it_stopped() -> None:
 
 def test_no_more_is_gathered_than_weights_can_take() -> None:
     publisher, worker = pair("difference", chunk=1024)
-    longest = worker.whole.max_bytes // 1024 + 2
+    longest = max(worker.whole.max_bytes, worker.terms.max_bytes) // 1024 + 2
     first, *_ = cut(publisher.terms.run, KEY, 1, bytes(1024 * longest), 1024)
     with pytest.raises(refusals.Oversized):
         worker.take(first, TRAINER)
