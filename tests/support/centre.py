@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+from at_once import AtOnce
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -27,11 +28,12 @@ from symphony_fl.tracking import Tracker
 Tamper = Callable[[int, int, dict[str, bytes]], dict[str, bytes]]  # (agent, step, outbox) -> outbox
 
 
-class Network:
+class Network(AtOnce):
     """A grid whose nodes are services in this process; node n + 1 is agent n. `lasting`: homes stay open between
     messages, which a simulation's do not."""
 
     def __init__(self, recipe: Recipe, folder: Path, lasting: bool = True) -> None:
+        super().__init__()
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
         self.recipe = recipe
         self.folder = folder
@@ -46,13 +48,13 @@ class Network:
         return [n + 1 for n in range(self.recipe.agents) if n not in self.away]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        return [self._answer(message) for message in messages]
+        return [self.answer(message) for message in messages]
 
     def close(self) -> None:
         for service in self.services:
             service.close()
 
-    def _answer(self, message: Message) -> Message:
+    def answer(self, message: Message) -> Message:
         agent = message.metadata.dst_node_id - 1
         if agent in self.away:
             return Message(Error(5, "gone"), reply_to=message)
