@@ -22,7 +22,7 @@ from symphony_fl.learning.proposers import INVALID, FreeProposer, free_prompt, p
 from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.selfplay import SelfPlay, SelfPlaySettings
 from symphony_fl.learning.skills import ProposalError, SkillError, Task
-from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC, SymbolicSkill, question_of
+from symphony_fl.learning.skills.symbolic import FAR, LONG, SYMBOLIC, SymbolicSkill, question_of
 from symphony_fl.learning.tally import Tally
 from symphony_fl.learning.tasks import is_reserved
 
@@ -43,7 +43,7 @@ def fresh(base: Base) -> Policy:
     return policy
 
 
-@given(st.sampled_from(SYMBOLIC + LONG), st.integers(0, 2**31), st.data())
+@given(st.sampled_from(SYMBOLIC + LONG + FAR), st.integers(0, 2**31), st.data())
 def test_every_question_that_is_generated_can_be_proposed(
     skill: SymbolicSkill, seed: int, data: st.DataObject
 ) -> None:

@@ -30,13 +30,14 @@ from symphony_fl.learning.skills.multihop import MULTIHOP
 from symphony_fl.learning.skills.openqa import OPENQA
 from symphony_fl.learning.skills.sources import Source, parse_source, with_source
 from symphony_fl.learning.skills.spider import SPIDER_SAMPLE
-from symphony_fl.learning.skills.symbolic import LONG, SYMBOLIC
+from symphony_fl.learning.skills.symbolic import FAR, LONG, SYMBOLIC
 from symphony_fl.learning.skills.text2sql import TEXT2SQL
 
 _SQL: tuple[Skill, ...] = (TEXT2SQL, SPIDER_SAMPLE)
 _FAMILIES: tuple[tuple[Skill, ...], ...] = (
     SYMBOLIC,
     LONG,
+    FAR,
     ARITHMETIC,
     GSM,
     MULTIHOP,

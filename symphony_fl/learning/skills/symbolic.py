@@ -15,8 +15,8 @@ sequence: ``<reverse>abc=`` -> ``cba``. The tokenizer of ``tiny`` reads every ot
     add         17+2        19          digits of the first number, 1-3; at most 4 is added
     subtract    42-3        39          digits of the first number, 1-3; at most 4 is taken away
 
-The ``_long`` ones are the same skills, in the same prompts, with up to nine letters or digits: beyond what the embedded
-model was warm-started on, so that something new can be learnt.
+The ``_long`` and ``_far`` ones are the same skills, in the same prompts, with up to nine and up to sixteen letters or
+digits: beyond what the embedded model was warm-started on, so that something new can be learnt.
 """
 
 from __future__ import annotations
@@ -193,16 +193,26 @@ SYMBOLIC: tuple[SymbolicSkill, ...] = (
 )
 
 HARDER = 9
-"""Letters of the hardest questions below: two more than the embedded model has ever been shown."""
+"""Letters of the hardest ``_long`` questions: two more than the embedded model has ever been shown."""
 
-LONG: tuple[SymbolicSkill, ...] = tuple(
-    replace(
-        skill,
-        name=f"{skill.name}_long",
-        word=skill.name,
-        difficulties=range(1, HARDER + 1),
-        max_new_tokens=2 * HARDER + 2,
+FARTHEST = 16
+"""Letters of the hardest ``_far`` questions: most of what they ask is beyond its reach for long."""
+
+
+def _stretched(ending: str, hardest: int) -> tuple[SymbolicSkill, ...]:
+    """The skills on text, with questions of up to so many letters or digits."""
+    return tuple(
+        replace(
+            skill,
+            name=skill.name + ending,
+            word=skill.name,
+            difficulties=range(1, hardest + 1),
+            max_new_tokens=2 * hardest + 2,
+        )
+        for skill in SYMBOLIC
+        if skill.difficulties == _LENGTHS
     )
-    for skill in SYMBOLIC
-    if skill.difficulties == _LENGTHS
-)
+
+
+LONG = _stretched("_long", HARDER)
+FAR = _stretched("_far", FARTHEST)
