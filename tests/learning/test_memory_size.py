@@ -44,7 +44,7 @@ def _lookups(memory: Memory, skills: list[str], round: int) -> tuple[float, floa
     counts = memory.counts(0.8)
     replayed = memory.replay(rng, 4)
     between = np.array([time.perf_counter(), time.process_time()])
-    tasks = Curriculum(skills, counts, 0, samples=GROUP).sample(PROMPTS, round, 0)  # no lookup, not timed
+    tasks = Curriculum(skills, counts, 0).sample(PROMPTS, round, 0)  # no lookup, not timed
     again = np.array([time.perf_counter(), time.process_time()])
     examples = [memory.similar(task, 2) for task in tasks]
     after = np.array([time.perf_counter(), time.process_time()])
