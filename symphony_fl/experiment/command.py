@@ -62,7 +62,7 @@ def experiment(options: argparse.Namespace) -> int:
         folder, _described(options, planned), done, lambda item: run_folder_of(folder, item)
     )
     if options.readme:
-        report.into_readme(Path(options.readme), written.tables)
+        report.into_readme(Path(options.readme), written.tables, written.source)
     log_summary(default_tracking_uri(), f"paper {options.model}", written.files, TRACKING)
     _say(f"report {written.page}")
     return 1 if failures else 0

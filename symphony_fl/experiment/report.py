@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from symphony_fl.experiment import figures, heatmaps
 from symphony_fl.experiment.columns import Rows, Table
 from symphony_fl.experiment.drawing import styled, to_svg
-from symphony_fl.experiment.machine import machine
+from symphony_fl.experiment.machine import PACKAGES, machine
 from symphony_fl.experiment.paradigms import BY_NAME, Planned, total_samples
 from symphony_fl.experiment.rows import Row, run_row
 from symphony_fl.experiment.tables import all_tables
@@ -82,11 +82,12 @@ PLOTS = {
 
 @dataclass(frozen=True)
 class Written:
-    """What a report came to: all its files, the page among them, and its tables."""
+    """What a report came to: all its files, the page among them, its tables, and a sentence on where they are from."""
 
     page: Path
     files: list[Path]
     tables: Mapping[str, Table]
+    source: str
 
 
 def write(
@@ -100,10 +101,18 @@ def write(
     tables = all_tables(rows)
     page, text, data = folder / "report.html", folder / "tables.md", folder / "rows.json"
     recipes = {item.paradigm: item.recipe for item in planned}
-    page.write_text(render(rows, recipes, asked, machine(APP_FOLDER)), encoding="utf-8")
+    on = machine(APP_FOLDER)
+    page.write_text(render(rows, recipes, asked, on), encoding="utf-8")
     text.write_text("\n\n".join(table.markdown() for table in tables.values()) + "\n", encoding="utf-8")
     write_json(data, {"asked": dict(asked), "rows": rows})
-    return Written(page, [page, text, data], tables)
+    return Written(page, [page, text, data], tables, _source(asked, on))
+
+
+def _source(asked: Mapping[str, str], on: Mapping[str, str]) -> str:
+    versions = ", ".join(f"{name} {on[name]}" for name in ("Python", *PACKAGES))
+    return (
+        f"By `{asked['command']}` at commit {on['commit']}, {on['date']}, on {on['processor']} ({versions})."
+    )
 
 
 def render(
@@ -152,12 +161,13 @@ def check_marks(readme: Path) -> None:
         )
 
 
-def into_readme(readme: Path, tables: Mapping[str, Table]) -> None:
-    """Put the main tables between the marks; all else stays as it is. Raises RecipeError as `check_marks` does."""
+def into_readme(readme: Path, tables: Mapping[str, Table], source: str) -> None:
+    """Put the main tables, and where they are from, between the marks; all else stays as it is. Raises RecipeError
+    as `check_marks` does."""
     check_marks(readme)
     text = readme.expanduser().read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    between = "\n\n".join(tables[key].markdown() for key in IN_README)
+    between = "\n\n".join((source, *(tables[key].markdown() for key in IN_README)))
     readme.expanduser().write_text(f"{before}\n\n{between}\n\n{after}", encoding="utf-8")
 
 

@@ -133,10 +133,14 @@ def test_the_readmes_tables_are_replaced_and_nothing_else(tmp_path: Path, rows: 
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     for _ in range(2):
-        report.into_readme(readme, all_tables(rows))
+        report.into_readme(readme, all_tables(rows), "At commit abc.")
         text = readme.read_text()
         assert text.startswith(f"before\n{report.BEGIN}\n") and text.endswith(f"{report.END}\nafter\n")
-        assert "old" not in text and text.count("Accuracy of the training paradigms") == 1
+        assert (
+            "At commit abc." in text
+            and "old" not in text
+            and text.count("Accuracy of the training paradigms") == 1
+        )
 
 
 @pytest.mark.parametrize(
