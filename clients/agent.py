@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.evaluation import generalisation, held_out_accuracies
+from clients.evaluation import evaluation
 from clients.exchange import Exchange
 from clients.home import Home, State
 from clients.letters import Letters, compared, sort_mail, waiting
@@ -191,14 +191,9 @@ class Agent:
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
         self.policy.set(self.state.adapter)
-        with self._timed("evaluate"):
-            found, solved = held_out_accuracies(self.policy, self.recipe, self.number)
+        found, solved = evaluation(self.policy, self.recipe, self.number, round, self.home.folder)
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
-        if round in (0, self.recipe.rounds):
-            self.metrics |= generalisation(self.policy, self.recipe)
-        if round == self.recipe.rounds:
-            self.policy.model.save_pretrained(self.home.folder / "adapter")
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, self._digest(), solved=solved)
 

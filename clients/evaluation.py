@@ -5,8 +5,10 @@ Tasks that nobody trained on are asked before the first and after the last round
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from symphony_fl.beyond import harder_tasks, unseen_tasks
 from symphony_fl.components import agent_skills, held_out_tasks
@@ -17,6 +19,21 @@ from symphony_fl.learning.skills import Task, get_skill
 from symphony_fl.recipe import Recipe
 
 BATCH = 256
+
+
+def evaluation(
+    policy: Policy, recipe: Recipe, number: int, round: int, folder: Path
+) -> tuple[dict[str, float], str]:
+    """What an agent answers an evaluation with: (metrics, a 1 or a 0 for every held-out task). After the last round the
+    adapter that the policy carries is exported below its home's `folder`."""
+    start = time.perf_counter()
+    metrics, solved = held_out_accuracies(policy, recipe, number)
+    metrics["seconds/evaluate"] = time.perf_counter() - start
+    if round in (0, recipe.rounds):
+        metrics |= generalisation(policy, recipe)
+    if round == recipe.rounds:
+        policy.model.save_pretrained(folder / "adapter")
+    return metrics, solved
 
 
 def held_out_accuracies(policy: Policy, recipe: Recipe, number: int) -> tuple[dict[str, float], str]:

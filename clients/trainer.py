@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from clients.agent import AgentError, Report
-from clients.evaluation import generalisation, held_out_accuracies
+from clients.evaluation import evaluation
 from clients.home import Home
 from clients.labels import label_for
 from clients.participant import Participant
@@ -105,14 +105,9 @@ class Trainer(Participant):
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill; at the end, export the adapter."""
         self.policy.set(self.state.adapter)
-        with self.timed("evaluate"):
-            found, solved = held_out_accuracies(self.policy, self.recipe, self.number)
+        found, solved = evaluation(self.policy, self.recipe, self.number, round, self.home.folder)
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
-        if round in (0, self.recipe.rounds):
-            self.metrics |= generalisation(self.policy, self.recipe)
-        if round == self.recipe.rounds:
-            self.policy.model.save_pretrained(self.home.folder / "adapter")
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, digest(self.state.adapter).hex(), solved=solved)
 

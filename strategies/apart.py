@@ -19,7 +19,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.common import log
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+
+from strategies.around import Around
 
 AT_ONCE = 8  # messages asked after in one call, in turn
 BRIEFLY = 1.0  # seconds to wait for those; a reply that takes longer is had by a later call
@@ -47,7 +48,7 @@ class _Pull:
         return self.replies is not None or self.error is not None
 
 
-class Apart(Grid):
+class Apart(Around):
     """As above.
 
     Parameters
@@ -57,29 +58,12 @@ class Apart(Grid):
     """
 
     def __init__(self, grid: Grid, longest: float = LONGEST) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._longest = longest
         self._sent: dict[str, Message] = {}  # without content: what an error is the reply to
         self._asked: dict[str, float] = {}  # when last, of those that are not answered
         self._pulls: dict[str, _Pull] = {}
         self._change = threading.Condition()  # guards the attributes of pulls
-
-    def set_run(self, run: Run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         return self._grid.get_node_ids()

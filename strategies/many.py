@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from logging import WARNING
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.common import log
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from clients.many import FAILED, batch_for, pack_content, unpack_batch, unpack_content
 from clients.messages import MessageError
+from strategies.around import Around
 
 PULL_SECONDS = 0.05
 CLIENT_ERROR = 2  # Flower's code for a ClientApp that raised
@@ -27,7 +27,7 @@ CLIENT_ERROR = 2  # Flower's code for a ClientApp that raised
 Slot = tuple[int, str]  # a node and the place of an agent on it
 
 
-class ManyPerNode(Grid):
+class ManyPerNode(Around):
     """`per_node` agents behind every node of a grid.
 
     Parameters
@@ -37,29 +37,12 @@ class ManyPerNode(Grid):
     """
 
     def __init__(self, grid: Grid, per_node: int) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._per_node = per_node
         self._ids: dict[Slot, int] = {}
         self._slots: dict[int, Slot] = {}
         self._waiting: dict[str, dict[str, Message]] = {}  # batch sent -> slot -> the agent's message
         self._ready: dict[str, Message] = {}  # message -> its reply
-
-    def set_run(self, run: Run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """One id per agent: made here, as lasting as the node's."""

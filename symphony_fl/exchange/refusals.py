@@ -216,7 +216,7 @@ class Slow(EnvelopeError):
     name = "slow"
 
 
-REFUSALS: tuple[type[EnvelopeError], ...] = (
+_SIGNED: tuple[type[EnvelopeError], ...] = (
     Oversized,
     Truncated,
     Malformed,
@@ -224,6 +224,11 @@ REFUSALS: tuple[type[EnvelopeError], ...] = (
     WrongRun,
     UnknownSender,
     BadSignature,
+)
+"""What is looked at first in whatever an agent signed, in this order."""
+
+REFUSALS: tuple[type[EnvelopeError], ...] = (
+    *_SIGNED,
     Replayed,
     FromTheFuture,
     WrongBase,
@@ -281,25 +286,11 @@ DELIVERY_REFUSALS: tuple[type[EnvelopeError], ...] = (
 )
 """Every reason to refuse a delivery, likewise; what is in it is looked at as if it had come through the mailbox."""
 
-CHUNK_REFUSALS: tuple[type[EnvelopeError], ...] = (
-    Oversized,
-    Truncated,
-    Malformed,
-    WrongVersion,
-    WrongRun,
-    UnknownSender,
-    BadSignature,
-)
+CHUNK_REFUSALS: tuple[type[EnvelopeError], ...] = _SIGNED
 """Every reason to refuse a chunk of weights, likewise; that it was had before (`Replayed`) is found after these."""
 
 ROLLOUT_REFUSALS: tuple[type[EnvelopeError], ...] = (
-    Oversized,
-    Truncated,
-    Malformed,
-    WrongVersion,
-    WrongRun,
-    UnknownSender,
-    BadSignature,
+    *_SIGNED,
     FromTheFuture,
     TooStale,
     WrongTask,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from kill_all import kill_all
 
 from symphony_fl.experiment.report import BEGIN, END, PLOTS
 
@@ -25,17 +23,6 @@ def _start(folder: Path, log: Path, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*command, "--folder", str(folder), *words], stdout=output, stderr=subprocess.STDOUT
         )
-
-
-def _kill_all(process: subprocess.Popen[bytes]) -> None:
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
-    psutil.wait_procs(family, timeout=30)
 
 
 def _wait_for(text: str, log: Path, process: subprocess.Popen[bytes]) -> None:
@@ -56,7 +43,7 @@ def test_killed_resumed_and_the_same_again(symphony_home: Path, tmp_path: Path) 
     words = ("--paradigms", "isolated", "default", "--readme", str(readme))
     process = _start(folder, log, *words)
     _wait_for("default, seed 0: round 1/2", log, process)
-    _kill_all(process)
+    kill_all(process)
     assert not (folder / "report.html").exists()
     first = log.stat().st_size
     assert _start(folder, log, *words).wait(timeout=900) == 0, log.read_text()[-3000:]

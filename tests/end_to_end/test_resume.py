@@ -4,8 +4,6 @@ same adapters as one that was never killed."""
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
+from kill_all import kill_all
 
 from clients.home import Home
 
@@ -27,18 +25,6 @@ def _symphony(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "symphony_fl.cli", *arguments], stdout=output, stderr=subprocess.STDOUT
         )
-
-
-def _kill_all(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the command and everything it started, as when a machine loses power."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
-    psutil.wait_procs(family, timeout=30)
 
 
 def _rounds(folder: Path) -> list[int]:
@@ -81,7 +67,7 @@ def _killed_and_resumed(
         else:
             time.sleep(rng.uniform(5.0, 25.0))
         assert process.poll() is None, f"over before kill {number}: {log.read_text()[-3000:]}"
-        _kill_all(process)
+        kill_all(process)
         found = _rounds(folder)
         assert not found or max(found) - min(found) <= spread, found
         assert min(found, default=0) >= before, "a whole round was lost"
