@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgpack
 import numpy as np
 
 from symphony_fl.exchange import refusals
+from symphony_fl.exchange.canonical import pack, unpack
 from symphony_fl.exchange.header import HINT_BYTES, ROUND_LIMIT, sender_hint
 from symphony_fl.exchange.identity import load_private_key, public_key_from_did
 from symphony_fl.exchange.signatures import known_signer, signed_message
@@ -62,7 +62,7 @@ def cut(run: bytes, private_key: bytes, version: int, data: bytes, size: int) ->
     found = []
     for number in range(count):
         piece = data[number * size : (number + 1) * size]
-        body = MARK + _pack([FORMAT, run[:HINT_BYTES], version, number, count, piece])
+        body = MARK + pack([FORMAT, run[:HINT_BYTES], version, number, count, piece])
         found.append(body + key.sign(signed_message(_DOMAIN, run, body)))
     return found
 
@@ -135,17 +135,7 @@ class Assembly:
 
 def _read(body: bytes, size: int) -> tuple[bytes, Chunk]:
     """(run hint, chunk) behind canonical bytes."""
-    try:
-        fields = msgpack.unpackb(
-            body, raw=False, use_list=True, max_bin_len=size, max_map_len=0, max_ext_len=0
-        )
-        canonical = _pack(fields) == body
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise refusals.Malformed(f"chunk: {type(error).__name__}") from None
-    if not isinstance(fields, list) or not fields or not canonical:
-        raise refusals.Malformed("chunk: not an array in canonical form")
-    if type(fields[0]) is not int or fields[0] != FORMAT:
-        raise refusals.WrongVersion(f"format {str(fields[0])[:20]}, this is {FORMAT}")
+    fields = unpack(body, "chunk", FORMAT)
     if [type(field) for field in fields[1:]] != [bytes, int, int, int, bytes]:
         raise refusals.Malformed("chunk: not (format, run, version, number, count, piece)")
     _, run, version, number, count, piece = fields
@@ -156,7 +146,3 @@ def _read(body: bytes, size: int) -> tuple[bytes, Chunk]:
     if len(piece) != size and (not piece or number + 1 < count):
         raise refusals.Malformed(f"chunk: a piece of {len(piece)} bytes, expected {size}")
     return run, Chunk(version, number, count, piece)
-
-
-def _pack(value: object) -> bytes:
-    return bytes(msgpack.Packer(use_bin_type=True).pack(value))

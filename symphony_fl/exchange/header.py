@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
-
+from symphony_fl.exchange.canonical import pack, unpack
 from symphony_fl.exchange.flat import DIGEST_BYTES
-from symphony_fl.exchange.refusals import Malformed, NotFinite, WrongVersion
+from symphony_fl.exchange.refusals import Malformed, NotFinite
 
 VERSION = 1
 HINT_BYTES = 4
@@ -95,9 +94,7 @@ def _pack(header: Header) -> bytes:
         header.adapter,
         reports,
     ]
-    # msgpack would take a buffer of 256 KiB for these 65 bytes.
-    packer = msgpack.Packer(use_single_float=True, use_bin_type=True, buf_size=HEADER_LIMIT)
-    return bytes(packer.pack(fields))
+    return pack(fields)
 
 
 def unpack_header(data: bytes) -> Header:
@@ -107,26 +104,7 @@ def unpack_header(data: bytes) -> Header:
         WrongVersion: it announces another version. Malformed: anything else but the bytes that `pack` writes.
         NotFinite: a reported reward is.
     """
-    try:
-        fields = msgpack.unpackb(
-            data,
-            raw=False,
-            use_list=True,
-            max_str_len=4 * MAX_REPORT_NAME,
-            max_bin_len=DIGEST_BYTES,
-            max_array_len=MAX_REPORTS,
-            max_map_len=0,
-            max_ext_len=0,
-        )
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise Malformed(f"header: {type(error).__name__}") from None
-    if not isinstance(fields, list) or not fields:
-        raise Malformed("header: not an array")
-    if fields[0] != VERSION or type(fields[0]) is not int:
-        raise WrongVersion(f"version {str(fields[0])[:20]}, this is {VERSION}")
-    header = _checked(fields)
-    if header.pack() != data:
-        raise Malformed("header: not in canonical form")
+    header = _checked(unpack(data, "header", VERSION))
     if not all(math.isfinite(report.mean) for report in header.rewards):
         raise NotFinite("a reported reward is not finite")
     return header
@@ -178,8 +156,8 @@ def _checked(fields: list[Any]) -> Header:
 
 
 def _reports(rewards: Any) -> tuple[RewardReport, ...]:
-    if not isinstance(rewards, list):
-        raise Malformed("header: the reports are no list")
+    if not isinstance(rewards, list) or len(rewards) > MAX_REPORTS:
+        raise Malformed(f"header: the reports are no list of at most {MAX_REPORTS}")
     found = []
     for entry in rewards:
         if not isinstance(entry, list) or [type(part) for part in entry] != [str, float, int]:

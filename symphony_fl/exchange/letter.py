@@ -16,9 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import msgpack
-
 from symphony_fl.exchange import refusals
+from symphony_fl.exchange.canonical import pack, unpack
 from symphony_fl.exchange.header import HINT_BYTES, ROUND_LIMIT, SENDER_HINT_BYTES, sender_hint
 from symphony_fl.exchange.identity import load_private_key, public_key_of
 from symphony_fl.exchange.signatures import known_signer, signed_message
@@ -76,7 +75,7 @@ def fitting(tasks: Sequence[SharedTask]) -> list[SharedTask]:
     for task in tasks:
         if len(task.text.encode()) > MAX_TEXT:
             continue
-        room -= len(_pack(astuple(task)))
+        room -= len(pack(astuple(task)))
         if room < 0 or len(kept) == MAX_TASKS:
             break
         kept.append(task)
@@ -101,7 +100,7 @@ def seal_letter(run: bytes, private_key: bytes, round: int, tasks: Sequence[Shar
     except refusals.EnvelopeError as error:
         raise ValueError(f"tasks of a letter: {error}") from None
     sender = sender_hint(public_key_of(private_key))
-    body = MARK + _pack([VERSION, run[:HINT_BYTES], sender, round, rows])
+    body = MARK + pack([VERSION, run[:HINT_BYTES], sender, round, rows])
     signature = load_private_key(private_key).sign(signed_message(_DOMAIN, run, body))
     if len(body) + len(signature) > LETTER_LIMIT:
         raise ValueError(f"a letter of {len(body) + len(signature)} bytes: at most {LETTER_LIMIT}")
@@ -140,17 +139,7 @@ def open_letter(
 
 def _read(body: bytes) -> tuple[tuple[bytes, bytes], int, tuple[SharedTask, ...]]:
     """((run hint, sender hint), round, tasks) behind canonical bytes."""
-    try:
-        fields = msgpack.unpackb(
-            body, raw=False, use_list=True, max_bin_len=SENDER_HINT_BYTES, max_map_len=0, max_ext_len=0
-        )
-        canonical = _pack(fields) == body
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise refusals.Malformed(f"letter: {type(error).__name__}") from None
-    if not isinstance(fields, list) or not fields or not canonical:
-        raise refusals.Malformed("letter: not an array in canonical form")
-    if type(fields[0]) is not int or fields[0] != VERSION:
-        raise refusals.WrongVersion(f"version {str(fields[0])[:20]}, this is {VERSION}")
+    fields = unpack(body, "letter", VERSION)
     if len(fields) != 5:
         raise refusals.Malformed(f"letter: {len(fields)} fields, expected 5")
     _, run, sender, round, rows = fields
@@ -184,8 +173,3 @@ def _task(row: Any) -> SharedTask:
             f"letter: difficulty = {difficulty}, success = {success} or attempts = {attempts} is out of range"
         )
     return SharedTask(skill, difficulty, text, success, attempts)
-
-
-def _pack(value: Any) -> bytes:
-    packer = msgpack.Packer(use_single_float=True, use_bin_type=True, buf_size=LETTER_LIMIT)
-    return bytes(packer.pack(value))

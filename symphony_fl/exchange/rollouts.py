@@ -14,10 +14,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import numpy as np
 
 from symphony_fl.exchange import refusals
+from symphony_fl.exchange.canonical import pack, unpack
 from symphony_fl.exchange.flat import DIGEST_BYTES
 from symphony_fl.exchange.header import HINT_BYTES, ROUND_LIMIT, SENDER_HINT_BYTES, sender_hint
 from symphony_fl.exchange.identity import load_private_key, public_key_of
@@ -89,7 +89,7 @@ def seal_rollouts(form: Form, private_key: bytes, rollouts: Rollouts) -> bytes:
         rollouts.ids.astype(form.id_type).tobytes(),
         rollouts.logprobs.astype("<f4").tobytes(),
     ]
-    body = MARK + _pack(fields)
+    body = MARK + pack(fields)
     return body + load_private_key(private_key).sign(signed_message(_DOMAIN, form.run, body))
 
 
@@ -135,15 +135,7 @@ def check_completions(rollouts: Rollouts, form: Form, rows: int) -> None:
 
 def _read(body: bytes, form: Form) -> tuple[bytes, bytes, Rollouts]:
     """(run hint, sender hint, rollouts) behind canonical bytes."""
-    try:
-        fields = msgpack.unpackb(body, raw=False, use_list=True, max_map_len=0, max_ext_len=0)
-        canonical = _pack(fields) == body
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise refusals.Malformed(f"rollouts: {type(error).__name__}") from None
-    if not isinstance(fields, list) or not fields or not canonical:
-        raise refusals.Malformed("rollouts: not an array in canonical form")
-    if type(fields[0]) is not int or fields[0] != FORMAT:
-        raise refusals.WrongVersion(f"format {str(fields[0])[:20]}, this is {FORMAT}")
+    fields = unpack(body, "rollouts", FORMAT)
     if [type(field) for field in fields[1:]] != [bytes, bytes, int, int, int, bytes, bytes, bytes, bytes]:
         raise refusals.Malformed("rollouts: a field is missing or of another type")
     _, run, sender, step, part, version, policy, lengths, ids, logprobs = fields
@@ -166,7 +158,3 @@ def _array(data: bytes, kind: Any) -> np.ndarray:
     if len(data) % np.dtype(kind).itemsize:
         raise refusals.Malformed("rollouts: an array is cut short")
     return np.frombuffer(data, kind)
-
-
-def _pack(value: object) -> bytes:
-    return bytes(msgpack.Packer(use_bin_type=True).pack(value))
