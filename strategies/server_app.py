@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from logging import INFO
 from pathlib import Path
-from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Strategy
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from clients.messages import ARRAYS, CONFIG, ROUND
 from clients.patience import patient
 from strategies.apart import Apart
-from strategies.async_gossip import AsyncGossip
-from strategies.centralized import Centralized
-from strategies.clocks import Clock, VirtualClock, WallClock
-from strategies.deadlines import Deadlines
-from strategies.fedavg import RecordedFedAvg
-from strategies.gossip import Gossip
-from strategies.isolated import isolated
+from strategies.choice import recipe_strategy
 from strategies.many import ManyPerNode
+from strategies.outcome import publish
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.asynchrony import is_asynchronous
-from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.centralized import TRAINER, is_centralized
-from symphony_fl.components import check_recipe, recipe_rule, recipe_topology
+from symphony_fl.components import check_recipe
 from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
-from symphony_fl.hardware import recipe_fleet, round_seconds
 from symphony_fl.history import History
 from symphony_fl.launcher import die_with_launcher
-from symphony_fl.plots import plot_run
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
 from symphony_fl.tracking import Tracker
 
@@ -87,9 +76,9 @@ def _run(grid: Grid, run: Run) -> None:
     try:
         _rounds(grid, run, roster, history, tracker)
     except BaseException as error:
-        _finish(run, roster, history, tracker, "failed", time.monotonic() - started, str(error))
+        publish(recipe, folder, roster, history, tracker, time.monotonic() - started, error)
         raise
-    _finish(run, roster, history, tracker, "completed", time.monotonic() - started, "")
+    publish(recipe, folder, roster, history, tracker, time.monotonic() - started)
 
 
 def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
@@ -119,7 +108,7 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
     # A run stopped between its last training and its last evaluation repeats that round: agents that have
     # finished it answer from their homes without training again.
     finished = min(finished, recipe.rounds - 1)
-    strategy = STRATEGIES[recipe.strategy](recipe, roster, recorder, finished)
+    strategy = recipe_strategy(recipe, roster, recorder, finished)
     strategy.start(
         grid=grid,
         initial_arrays=_initial_arrays(grid, roster, recipe, config),
@@ -128,76 +117,6 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
         train_config=config,
         evaluate_config=config,
     )
-
-
-def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    return Gossip(
-        recipe_topology(recipe),
-        roster,
-        recorder,
-        finished=finished,
-        everybody=_forwards(recipe),
-        silence=recipe.limits.round_timeout,
-    )
-
-
-def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    options, most = recipe.async_gossip, recipe.limits.round_timeout
-    clock: Clock
-    if recipe.clock.kind == "virtual":
-        clock = VirtualClock(partial(round_seconds, recipe), recipe_fleet(recipe))
-    else:
-        booked = recorder.history.own_rounds().values()
-        clock = WallClock(passed=max((max(times.values()) for times in booked), default=0.0))
-    deadlines = Deadlines(options.deadline, options.deadline_floor, most)
-    return AsyncGossip(
-        recipe_topology(recipe),
-        roster,
-        recorder,
-        clock=clock,
-        deadlines=deadlines,
-        rounds=recipe.rounds,
-        everybody=_forwards(recipe),
-    )
-
-
-def _forwards(recipe: Recipe) -> bool:
-    """Whether agents pass updates on, and so must know everybody's key."""
-    return recipe_rule(recipe, size=1, agent=0).forwards
-
-
-def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    return isolated(roster, recorder, finished=finished, silence=recipe.limits.round_timeout)
-
-
-def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    if finished:
-        raise RecipeError(
-            "strategy = 'fedavg': cannot be resumed; the global adapter lived in the stopped server"
-        )
-    return RecordedFedAvg(roster, recorder)
-
-
-def _centralized(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
-    options = recipe.centralized
-    return Centralized(
-        roster,
-        recorder,
-        rounds=recipe.rounds,
-        finished=finished,
-        lag=options.lag,
-        fanout=options.fanout,
-        timeout=recipe.limits.round_timeout,
-    )
-
-
-STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
-    "gossip": _gossip,
-    "async_gossip": _async_gossip,
-    "fedavg": _fedavg,
-    "isolated": _isolated,
-    "centralized": _centralized,
-}
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
@@ -263,63 +182,3 @@ def _claimed(run: Run) -> Iterator[None]:
         RecipeError(f"run-dir = {str(run.folder)!r}: another process works in this folder"),
     ):
         yield
-
-
-def _finish(
-    run: Run, roster: Roster, history: History, tracker: Tracker, status: str, seconds: float, error: str
-) -> None:
-    """Result and capabilities into the run's folder; these, plots and adapters into MLflow."""
-    history.close()
-    recipe = run.recipe
-    result: dict[str, Any] = {
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "status": status,
-        **history.summary(recipe.agents),
-        **_rollout_figures(recipe, history),
-        "seconds": round(seconds, 3),
-        "agents": recipe.agents,
-        "strategy": recipe.strategy,
-        "recipe_digest": recipe.digest,
-        "run": run.name,
-        "folder": str(run.folder),
-        "mlflow_run": tracker.parent,
-        "mlflow_uri": tracker.uri,
-    }
-    if error:
-        result["error"] = error
-    tracker.result(result)
-    tracker.artifact(write_json(run.folder / "result.json", result))
-    tracker.artifact(run.folder / "recipe.json")
-    if history.rounds("evaluate"):
-        tasks = recipe.tasks
-        for picture in plot_run(history, run.folder / "plots", tasks.skills, tasks.held_out):
-            tracker.artifact(picture, "plots")
-        _publish_capabilities(run, roster, history, tracker)
-    for adapter in sorted(run.folder.glob("agents/*/adapter/*")) if recipe.tracking.agents else ():
-        tracker.artifact(adapter, f"adapters/{adapter.parent.parent.name}")
-    tracker.finish("FINISHED" if status == "completed" else "FAILED")
-
-
-def _rollout_figures(recipe: Recipe, history: History) -> dict[str, float]:
-    """Where one agent trains: bytes of weights that all workers got, of rollouts that it got, and how many steps old
-    these were on average."""
-    if not is_centralized(recipe):
-        return {}
-    received = history.total("bytes/received")
-    ages = history.mean("train", "staleness").values()
-    return {
-        "bytes_weights": sum(size for agent, size in received.items() if agent != TRAINER),
-        "bytes_rollouts": received.get(TRAINER, 0.0),
-        "staleness": sum(ages) / len(ages) if ages else 0.0,
-    }
-
-
-def _publish_capabilities(run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
-    """Who could do what at the last evaluation, by did:key."""
-    dids = {member.agent: member.did for member in roster.members()}
-    if len(dids) < run.recipe.agents:
-        return  # a resumed run that could not gather its agents again has nothing new to say of them
-    tasks = run.recipe.tasks
-    vectors = capability_vectors(history, history.rounds("evaluate")[-1], tasks.skills, tasks.held_out)
-    tracker.artifact(write_json(run.folder / "capabilities.json", by_did(vectors, dids)))

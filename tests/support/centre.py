@@ -17,9 +17,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from clients.home import Home
 from clients.messages import OUTBOX, pack_envelopes, unpack_envelopes
 from clients.service import Service
+from strategies.choice import recipe_strategy
 from strategies.recorder import Recorder
 from strategies.roster import Roster
-from strategies.server_app import STRATEGIES, _evaluate_before, _finished
+from strategies.server_app import _evaluate_before, _finished
 from symphony_fl.components import check_recipe
 from symphony_fl.history import History
 from symphony_fl.recipe import Recipe, load_recipe
@@ -93,7 +94,7 @@ def play(network: Network, steps: int | None = None) -> History:
     finished = _finished(recipe, roster, history)
     if not finished:
         _evaluate_before(network, roster, recorder, config, recipe)  # type: ignore[arg-type]
-    strategy = STRATEGIES[recipe.strategy](recipe, roster, recorder, finished)
+    strategy = recipe_strategy(recipe, roster, recorder, finished)
     left = recipe.rounds - finished
     strategy.start(
         grid=network,  # type: ignore[arg-type]
