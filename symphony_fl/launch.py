@@ -152,6 +152,8 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
         federation = (
             f"num-supernodes={-(-recipe.agents // recipe.agents_per_node)} client-resources-num-cpus=1"
         )
+        if recipe.limits.at_once:
+            federation += f" init-args-num-cpus={recipe.limits.at_once}"
         if recipe.model.device.startswith("cuda"):
             federation += " client-resources-num-gpus=0.1"
         command += ["--federation-config", federation]

@@ -248,6 +248,13 @@ class TrackingOptions:
 class LimitOptions:
     wait_for_nodes: float = option(180.0, "seconds to wait for the agents' nodes before giving up", above=0)
     round_timeout: float = option(3600.0, "seconds after which a round goes on without the missing", above=0)
+    at_once: int = option(
+        0,
+        "simulated agents that work at the same time, each in a process with a base model of its own; "
+        "0: one per processor",
+        low=0,
+        high=4096,
+    )
 
 
 @dataclass

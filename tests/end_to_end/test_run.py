@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -15,20 +17,40 @@ from mlflow import MlflowClient
 from symphony_fl.cli import main
 from symphony_fl.launch import LaunchError
 
-Run = Callable[..., dict[str, Any]]
+Result = dict[str, Any]
+Run = Callable[..., Result]
 KEYS = {
     "recipe", "seed", "status", "accuracy_before", "accuracy_after", "accuracy_min_agent", "bytes_sent_per_agent",
     "bytes_received_per_agent", "rounds", "seconds", "adapter_digests",
 }  # fmt: skip
 
 
-def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
-    result = run("smoke")
-    assert KEYS <= result.keys()
+@pytest.fixture(scope="module")
+def twice(symphony_home: Path) -> list[Result]:
+    """Results of the same recipe and seed, run twice by `symphony compare`."""
+    file = symphony_home / "results" / "compare.json"
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["compare", "smoke", "smoke", "--seeds", "0", "--json", str(file)]) == 0
+    assert "accuracy after" in output.getvalue()
+    results: list[Result] = json.loads(file.read_text())["runs"]
+    return results
+
+
+def test_the_same_recipe_and_seed_give_the_same_adapters(twice: list[Result]) -> None:
+    first, second = twice
+    assert KEYS <= first.keys() and first["recipe"] == "smoke"
+    assert first["adapter_digests"] == second["adapter_digests"]
+    assert first["accuracy_after"] == second["accuracy_after"]
+    assert first["folder"] != second["folder"]
+
+
+def test_gossip_books_add_up(twice: list[Result]) -> None:
+    result = twice[0]
     assert (result["status"], result["rounds"], result["refused"]) == ("completed", 2, {})
     assert set(result["adapter_digests"]) == {"0", "1", "2"}
 
-    events = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    folder = Path(result["folder"])
+    events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     edges = [
         (name.removeprefix("bytes/edge/").split("-"), size)
         for event in events
@@ -78,7 +100,7 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
     } <= plots
     assert {"diversity", "specialisation", "affinity/mean_abs"} <= parent.data.metrics.keys()
     assert "capabilities.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
-    capabilities = json.loads((tmp_path / "run" / "capabilities.json").read_text())
+    capabilities = json.loads((folder / "capabilities.json").read_text())
     for child in children:
         vector = capabilities.pop(child.data.tags["did"])
         assert len(vector) == 10
@@ -88,24 +110,6 @@ def test_gossip_books_add_up(run: Run, tmp_path: Path) -> None:
             assert capability["attempts"] == 4
     assert not capabilities, "nobody else has any"
     assert client.list_artifacts(parent.info.run_id, "adapters/0000")
-
-
-def test_compare_and_the_same_recipe_and_seed_give_the_same_adapters(
-    symphony_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "results" / "compare.json"
-    assert main(["compare", "smoke", "smoke", "rounds=1", "--seeds", "0", "--json", str(file)]) == 0
-    first, second = json.loads(file.read_text())["runs"]
-    assert KEYS <= first.keys() and first["recipe"] == "smoke"
-    assert first["adapter_digests"] == second["adapter_digests"]
-    assert first["folder"] != second["folder"]
-    assert "accuracy after" in capsys.readouterr().out
-
-
-def test_isolated_agents_send_nothing(run: Run) -> None:
-    result = run("smoke", "strategy=isolated", "rounds=1")
-    assert result["bytes_sent_per_agent"] == result["bytes_received_per_agent"] == 0
-    assert len(set(result["adapter_digests"].values())) == 3
 
 
 def test_fedavg_is_flowers_own_and_ends_in_one_adapter(run: Run) -> None:

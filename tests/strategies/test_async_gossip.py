@@ -9,28 +9,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Message
-from loopback import Loopback, Scripted, real_agents
+from flwr.app import Message
+from loopback import Loopback, Scripted, real_network
 
 from clients.messages import unpack_roster
-from strategies import courier, server_app
+from strategies import courier
 from strategies.apart import Apart
 from strategies.async_gossip import SilenceError
 from strategies.clocks import VirtualClock
-from strategies.roster import Roster
 from symphony_fl.components import check_recipe
 from symphony_fl.hardware import round_seconds
 from symphony_fl.history import History
 from symphony_fl.recipe import Recipe, load_recipe
-from symphony_fl.tracking import Tracker
 
 FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "async_gossip.deadline_floor=0.3")
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
 @pytest.fixture(autouse=True)
@@ -46,24 +38,6 @@ def recipe_of(name: str, *overrides: str) -> Recipe:
 
 
 Play = Callable[..., History]
-
-
-@pytest.fixture
-def play(tmp_path: Path, uri: str) -> Play:
-    """play(recipe, loop) -> history: the ServerApp's rounds, on nodes that are there already."""
-
-    def rounds(recipe: Recipe, loop: Loopback, name: str = "run") -> History:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        history = History(folder / "history.jsonl")
-        tracker = Tracker(uri, recipe, name, folder)
-        greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
-        with loop.working() as grid:
-            roster = Roster(recipe.agents, greeting)
-            server_app._rounds(grid, server_app.Run(recipe, name, folder), roster, history, tracker)
-        return history
-
-    return rounds
 
 
 def network(recipe: Recipe, *, seed: int = 0, lost: Callable[[int, Message], bool] | None = None) -> Loopback:
@@ -277,14 +251,6 @@ def test_one_that_always_fails_is_left_behind_and_all_failing_is_an_error(play: 
     loop.handler.broken = {2}
     own = play(recipe, loop, name="one").own_rounds()
     assert set(own) == {0, 1, 3} and sum(map(len, own.values())) == 16
-
-
-def real_network(recipe: Recipe, folder: Path, seed: int = 0) -> Loopback:
-    """Agents with homes and models."""
-    loop = Loopback(real_agents(folder), seed=seed)
-    for agent in range(recipe.agents):
-        loop.join(agent)
-    return loop
 
 
 def digests(history: History, round: int) -> dict[int, str]:

@@ -40,6 +40,7 @@ from clients.messages import (
 )
 from strategies.roster import HELLO
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
+from symphony_fl.recipe import Recipe
 
 Handler = Callable[[int, Message], Message]  # agent, message -> reply
 OWNER, RUN, FOR_EVER = "owner", 1, 1e9
@@ -135,6 +136,14 @@ def real_agents(folder: Path) -> Handler:
         return app(message, context)
 
     return handle
+
+
+def real_network(recipe: Recipe, folder: Path, seed: int = 0) -> Loopback:
+    """Agents with homes and models."""
+    loop = Loopback(real_agents(folder), seed=seed)
+    for agent in range(recipe.agents):
+        loop.join(agent)
+    return loop
 
 
 @dataclass

@@ -1,0 +1,42 @@
+"""The ServerApp's rounds over Flower's real grid, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flwr.app import ConfigRecord
+from loopback import Loopback
+
+from strategies import server_app
+from strategies.roster import Roster
+from symphony_fl.history import History
+from symphony_fl.recipe import Recipe
+from symphony_fl.tracking import Tracker
+
+Play = Callable[..., History]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def play(tmp_path: Path, uri: str) -> Play:
+    """play(recipe, loop) -> history: the ServerApp's rounds, on nodes that are there already."""
+
+    def rounds(recipe: Recipe, loop: Loopback, name: str = "run") -> History:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        history = History(folder / "history.jsonl")
+        tracker = Tracker(uri, recipe, name, folder)
+        greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
+        with loop.working() as grid:
+            roster = Roster(recipe.agents, greeting)
+            server_app._rounds(grid, server_app.Run(recipe, name, folder), roster, history, tracker)
+        return history
+
+    return rounds
