@@ -25,7 +25,6 @@ from strategies.around import Around
 AT_ONCE = 8  # messages asked after in one call, in turn
 BRIEFLY = 1.0  # seconds to wait for those; a reply that takes longer is had by a later call
 LONGEST = 300.0  # seconds from a reply's first byte to its last; then it counts as lost
-PAUSE = 0.5  # seconds between two calls while `send_and_receive` waits
 
 
 @dataclass
@@ -65,9 +64,6 @@ class Apart(Around):
         self._pulls: dict[str, _Pull] = {}
         self._change = threading.Condition()  # guards the attributes of pulls
 
-    def get_node_ids(self) -> Iterable[int]:
-        return self._grid.get_node_ids()
-
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         messages = list(messages)
         ids = list(self._grid.push_messages(messages))
@@ -99,21 +95,6 @@ class Apart(Around):
                     found += self._finish(name, pull)
                 elif time.monotonic() - pull.began > self._longest:
                     found.append(self._give_up(name))
-        return found
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send, and wait for the replies; those that have not come after `timeout` seconds are missing."""
-        missing = {name for name in self.push_messages(messages) if name}  # the others Flower did not take
-        deadline = None if timeout is None else time.monotonic() + timeout
-        found: list[Message] = []
-        while missing and (deadline is None or time.monotonic() < deadline):
-            new = list(self.pull_messages(missing))
-            found += new
-            missing -= {reply.metadata.reply_to_message_id for reply in new}
-            if missing and not new:
-                time.sleep(PAUSE)
         return found
 
     def _begin(self, wanted: Collection[str]) -> None:

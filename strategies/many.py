@@ -8,7 +8,6 @@ between agents of one node goes through the mailbox like any other, and is count
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from logging import WARNING
@@ -35,6 +34,8 @@ class ManyPerNode(Around):
     grid : Flower's
     per_node : agents on each node; the last node may have spare places, whose agents take no part
     """
+
+    pause_seconds = PULL_SECONDS
 
     def __init__(self, grid: Grid, per_node: int) -> None:
         super().__init__(grid)
@@ -77,23 +78,6 @@ class ManyPerNode(Around):
         for reply in self._grid.pull_messages(batches) if batches else ():
             self._split(reply)
         return [self._ready.pop(name) for name in wanted if name in self._ready]
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send, and wait for the replies; those that have not come after `timeout` seconds are missing."""
-        missing = set(self.push_messages(messages))
-        deadline = None if timeout is None else time.monotonic() + timeout
-        found: list[Message] = []
-        while missing:
-            new = list(self.pull_messages(missing))
-            found.extend(new)
-            missing -= {reply.metadata.reply_to_message_id for reply in new}
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            if missing:
-                time.sleep(PULL_SECONDS)
-        return found
 
     def _id(self, slot: Slot) -> int:
         if slot not in self._ids:

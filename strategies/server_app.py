@@ -19,6 +19,7 @@ from clients.messages import ARRAYS, CONFIG, ROUND
 from clients.patience import patient
 from strategies.apart import Apart
 from strategies.choice import recipe_strategy
+from strategies.insistent import Insistent
 from strategies.many import ManyPerNode
 from strategies.outcome import publish
 from strategies.recorder import Recorder
@@ -58,7 +59,7 @@ def main(grid: Grid, context: Context) -> None:
     run = Run(recipe, folder.name, folder)
     if isinstance(grid, HttpGrid):  # devices; the grid of a simulation has neither connections nor uploads
         patient(grid._retry_invoker)
-        grid = Apart(grid)
+        grid = Insistent(Apart(grid), most=recipe.limits.round_timeout)
     if recipe.agents_per_node > 1:
         grid = ManyPerNode(grid, recipe.agents_per_node)
     with _claimed(run):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from flwr.app import ConfigRecord
+from flwr.serverapp import Grid
 from loopback import Loopback
 
 from strategies import server_app
@@ -28,7 +29,9 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 def play(tmp_path: Path, uri: str) -> Play:
     """play(recipe, loop) -> history: the ServerApp's rounds, on nodes that are there already."""
 
-    def rounds(recipe: Recipe, loop: Loopback, name: str = "run") -> History:
+    def rounds(
+        recipe: Recipe, loop: Loopback, name: str = "run", around: Callable[[Grid], Grid] = lambda grid: grid
+    ) -> History:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         history = History(folder / "history.jsonl")
@@ -36,7 +39,7 @@ def play(tmp_path: Path, uri: str) -> Play:
         greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
         with loop.working() as grid:
             roster = Roster(recipe.agents, greeting)
-            server_app._rounds(grid, server_app.Run(recipe, name, folder), roster, history, tracker)
+            server_app._rounds(around(grid), server_app.Run(recipe, name, folder), roster, history, tracker)
         return history
 
     return rounds
