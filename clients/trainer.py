@@ -8,8 +8,10 @@ is "synchronous centralized", the upper bound.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import WARNING
 
 import numpy as np
+from flwr.common import log
 
 from clients.agent import AgentError, Report
 from clients.evaluation import evaluation
@@ -17,7 +19,7 @@ from clients.home import Home
 from clients.labels import label_for
 from clients.participant import Participant
 from clients.trace import Trace
-from symphony_fl.centralized import parts_of, rollout_seed, workers
+from symphony_fl.centralized import oldest_age, parts_of, rollout_seed, workers
 from symphony_fl.exchange import refusals
 from symphony_fl.exchange.broadcast import Publisher
 from symphony_fl.exchange.flat import digest
@@ -95,7 +97,10 @@ class Trainer(Participant):
             report = self.learner.learn(parts, known, seed, meter)
         before, self.state.adapter = self.state.adapter, self.policy.get()
         self.metrics |= self.trace.learnt(round, self.state.adapter - before)
-        self._book(report)
+        if parts:
+            self._book(report)
+        else:
+            log(WARNING, "trainer: no rollouts for step %d hold; nothing is learnt", round)
         with self.timed("seal"):
             outbox = self._publish(round)
         self.keep(OPTIMIZER, self.learner.state())
@@ -123,7 +128,7 @@ class Trainer(Participant):
             raise refusals.FromTheFuture(
                 f"step {rollouts.step} of version {rollouts.version}, step {step} is next"
             )
-        if rollouts.step < step or step - 1 - rollouts.version > options.max_lag:
+        if rollouts.step < step or step - 1 - rollouts.version > oldest_age(self.recipe):
             raise refusals.TooStale(
                 f"step {rollouts.step} of version {rollouts.version}, step {step} is next"
             )
@@ -180,11 +185,13 @@ class Trainer(Participant):
             seed=rollout_seed(self.recipe.seed, step, rollouts.part),
             rows_per_pass=settings.rows_per_pass,
         )
-        tolerance = self.recipe.centralized.tolerance
-        if apart > tolerance:
-            raise refusals.WrongLogprobs(f"log-probabilities differ by {apart:.3g}, at most {tolerance:g}")
-        if missed > tolerance:
-            raise refusals.NotSampled(f"chance is off by {missed:.3g}, at most {tolerance:g}")
+        options = self.recipe.centralized
+        if apart > options.tolerance:
+            raise refusals.WrongLogprobs(
+                f"log-probabilities differ by {apart:.3g}, at most {options.tolerance:g}"
+            )
+        if missed > options.chance_tolerance:
+            raise refusals.NotSampled(f"chance is off by {missed:.3g}, at most {options.chance_tolerance:g}")
         return Sampled(tasks, rollout, rollouts.policy), apart
 
     def _sampled(self, step: int, meter: Meter) -> list[Sampled]:
@@ -204,8 +211,8 @@ class Trainer(Participant):
         sent = self.publisher.publish(self.state.adapter, step)
         copy = self.publisher.copy
         self.versions[copy.version] = copy.policy
-        oldest = step - options.max_lag
-        self.versions = {version: array for version, array in self.versions.items() if version >= oldest}
+        least = step - oldest_age(self.recipe)
+        self.versions = {version: array for version, array in self.versions.items() if version >= least}
         self.keep(BROADCAST, self.publisher.arrays())
         self.keep(VERSIONS, {str(version): array for version, array in self.versions.items()})
         moved = float(np.linalg.norm(self.state.adapter - self.initial))

@@ -5,12 +5,14 @@ first, with the weights of the step before, then the trainer trains. Else both w
 step t the workers generate for step t + 1, so their weights are one step old, or older as the recipe says.
 
 The server is the mailbox of gossip: it opens nothing and holds no model. Weights go down a tree: what a worker hands on
-goes to those below it; those below an absent worker are served by the one above it.
+goes to those below it; those below an absent worker are served by the one above it, and those below one that hands
+nothing on from what the trainer sent lately.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from logging import INFO
 
@@ -23,7 +25,7 @@ from clients.messages import CONFIG, MAIL, OUTBOX, ROUND, MessageError, pack_env
 from strategies.mailbox import Mailbox
 from strategies.recorder import Recorder
 from strategies.roster import POLL_SECONDS, Member, Roster, RosterError
-from symphony_fl.centralized import TRAINER, children, depth
+from symphony_fl.centralized import TRAINER, children, depth, usual_age
 
 
 class TrainerError(RuntimeError):
@@ -41,6 +43,8 @@ class Centralized(Strategy):
     finished : steps the trainer has done already, as after a resume
     lag : 0, or steps between the weights that generate and those in training, at least
     fanout : workers that each agent hands weights to; 0: the trainer to all
+    kept : newest steps of the trainer's weights from which a worker is served that gets none from who should hand them
+        on; 0: it is not
     timeout : seconds a step waits for a reply, and for the trainer to be there
     """
 
@@ -53,6 +57,7 @@ class Centralized(Strategy):
         finished: int,
         lag: int,
         fanout: int,
+        kept: int,
         timeout: float,
     ) -> None:
         self.roster = roster
@@ -63,6 +68,10 @@ class Centralized(Strategy):
         self.fanout = fanout
         self.timeout = timeout
         self.mailbox = Mailbox()
+        self._weights: deque[tuple[int, Mapping[str, bytes]]] = deque(
+            maxlen=kept
+        )  # step, outbox of the trainer
+        self._served: dict[int, int] = {}  # worker -> step after which its weights count as served directly
         self._delivered: dict[int, list[str]] = {}
         self._here: list[int] = [member.agent for member in roster.members()]
         for member in roster.members():  # mail on its way when the last run stopped
@@ -179,10 +188,14 @@ class Centralized(Strategy):
         done = set()
         for agent, reply in sorted(((a, r) for a, r in found if a is not None), key=lambda pair: pair[0]):
             asked = step if agent == TRAINER else generated
-            if not self.recorder.report("train", asked, agent, reply):
+            report = self.recorder.read("train", asked, agent, reply)
+            if report is None:
                 self.roster.greet_again(agent)
                 continue
+            self.recorder.book("train", asked, agent, report)
             done.add(agent)
+            if agent != TRAINER:
+                self._serve(agent, asked, int(report.metrics.get("version", 0.0)))
             delivered = self.mailbox.confirm(agent, self._delivered.pop(agent, []))
             for sender, size in delivered.items():
                 self.recorder.edge(sender, agent, size)
@@ -192,11 +205,31 @@ class Centralized(Strategy):
                 self.recorder.refused(step, agent, error)
         return done
 
+    def _serve(self, worker: int, step: int, version: int) -> None:
+        """Give a worker directly what it lacks if its weights are older than the way to it explains: who is above it
+        in the tree may keep them to itself. It may say what it likes: it only gets what is its own anyway."""
+        usual = usual_age(self.roster.agents, self.fanout, self.lag)
+        if step - 1 - version <= usual + 1 or step <= self._served.get(worker, 0):
+            return
+        missing = [(made, weights) for made, weights in self._weights if made > version]
+        if missing:
+            log(
+                INFO,
+                "agent %d generates with weights %d steps old; served directly",
+                worker,
+                step - 1 - version,
+            )
+            self._served[worker] = step + usual + 1  # until then its reports are of before
+        for made, weights in missing:
+            self.mailbox.post(TRAINER, made, [worker], weights)
+
     def _post(self, agent: int, step: int, outbox: Mapping[str, bytes]) -> None:
         """Rollouts are addressed, to the trainer; weights are for whoever is below their bearer in the tree."""
         rollouts = {label: data for label, data in outbox.items() if ">" in label}
         weights = {label: data for label, data in outbox.items() if ">" not in label}
         if agent != TRAINER:
             self.mailbox.post(agent, step, [TRAINER], rollouts)
+        else:
+            self._weights.append((step, weights))
         below = children(agent, self.roster.agents, self.fanout, self._here)
         self.mailbox.post(agent, step, below, weights)

@@ -20,6 +20,8 @@ from symphony_fl.components import recipe_rule, recipe_topology
 from symphony_fl.hardware import recipe_fleet, round_seconds
 from symphony_fl.recipe import Recipe, RecipeError
 
+KEPT_CHANGES = 16  # steps of sparse changes that a server keeps for workers that miss some
+
 
 def recipe_strategy(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
     """The recipe's strategy, for a network that has finished `finished` rounds.
@@ -89,8 +91,18 @@ def _centralized(recipe: Recipe, roster: Roster, recorder: Recorder, finished: i
         finished=finished,
         lag=options.lag,
         fanout=options.fanout,
+        kept=_kept_weights(recipe),
         timeout=recipe.limits.round_timeout,
     )
+
+
+def _kept_weights(recipe: Recipe) -> int:
+    """Steps of weights the server keeps for workers that are not served: changes build on one another, of whole weights
+    those do that are due next. None over slow links, where weights are old because of their bytes."""
+    options = recipe.centralized
+    if options.bandwidth:
+        return 0
+    return KEPT_CHANGES if options.send == "changes" else options.lag + 1
 
 
 _STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {

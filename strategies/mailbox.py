@@ -1,11 +1,13 @@
 """The ServerApp's part in gossip: it holds envelopes between two deliveries and never opens one.
 
-Everything in it came from the network, so it is bounded: envelope size, envelopes per sender, rounds kept.
+Everything in it came from the network, so it is bounded: the size of an envelope, and for each recipient the number
+and the bytes of what waits. When a recipient's mail overflows, the oldest envelope goes of whoever has most waiting
+there: one agent that sends too much drives out its own mail and nobody else's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from clients.labels import handed_over_by, mail_label, recipients_in
@@ -15,19 +17,61 @@ MAX_WAITING = 4096  # envelopes waiting for one recipient
 MAX_WAITING_BYTES = 1 << 30  # of all of them
 
 
+class _Box:
+    """What waits for one recipient, by who handed it over, each oldest first."""
+
+    def __init__(self) -> None:
+        # bearer -> label -> (when it came among all, envelope)
+        self._heaps: dict[str, dict[str, tuple[int, bytes]]] = defaultdict(dict)
+        self._sizes: Counter[str] = Counter()
+        self._came = self._number = self._size = 0
+
+    def put(self, label: str, data: bytes) -> None:
+        self._came += 1
+        came, bearer = self._came, handed_over_by(label)
+        old = self._heaps[bearer].get(label)
+        if old is not None:  # it stays in its old place: mail is in the order of rounds
+            came = old[0]
+            self._count(bearer, -1, -len(old[1]))
+        self._heaps[bearer][label] = came, data
+        self._count(bearer, 1, len(data))
+        while self._number > MAX_WAITING:
+            self._drop_oldest(max(self._heaps, key=lambda name: len(self._heaps[name])))
+        while self._size > MAX_WAITING_BYTES:
+            self._drop_oldest(max(self._heaps, key=lambda name: self._sizes[name]))
+
+    def take(self, label: str) -> bytes | None:
+        bearer = handed_over_by(label)
+        _, data = self._heaps[bearer].pop(label, (0, None))
+        if data is not None:
+            self._count(bearer, -1, -len(data))
+        return data
+
+    def all(self) -> dict[str, bytes]:
+        """Label -> envelope, oldest first."""
+        found = [(came, label, data) for heap in self._heaps.values() for label, (came, data) in heap.items()]
+        return {label: data for _, label, data in sorted(found)}
+
+    def _drop_oldest(self, bearer: str) -> None:
+        self.take(next(iter(self._heaps[bearer])))
+
+    def _count(self, bearer: str, number: int, size: int) -> None:
+        self._number += number
+        self._size += size
+        self._sizes[bearer] += size
+
+
 class Mailbox:
     """Envelopes by recipient. Mail stays until its delivery is confirmed, since merging twice is harmless
     (a receiver refuses what it has seen) and losing mail is not."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, dict[str, bytes]] = defaultdict(dict)
-        self._sizes: dict[int, int] = defaultdict(int)
+        self._boxes: dict[int, _Box] = defaultdict(_Box)
 
     def post(self, sender: int, round: int, neighbours: Sequence[int], outbox: Mapping[str, bytes]) -> int:
         """Put a copy of every envelope of `sender` before each neighbour it is meant for.
 
-        Returns the number of envelopes turned away as oversized. When a recipient's mail overflows, as when it
-        is away for long, the oldest goes first.
+        Returns the number of envelopes turned away as oversized.
         """
         turned_away = 0
         for number, (wanted, data) in enumerate(outbox.items()):
@@ -35,34 +79,25 @@ class Mailbox:
                 turned_away += 1
                 continue
             for recipient in recipients_in(wanted, neighbours):
-                self._put(recipient, mail_label(sender, round, number), data)
+                self._boxes[recipient].put(mail_label(sender, round, number), data)
         return turned_away
 
     def copy(self, recipient: int, others: Sequence[int]) -> None:
         """What waits for the recipient is for these as well, as when it is gone and would have handed it on."""
-        for label, data in self._waiting[recipient].items():
+        for label, data in self.mail(recipient).items():
             for other in others:
-                self._put(other, label, data)
-
-    def _put(self, recipient: int, label: str, data: bytes) -> None:
-        box = self._waiting[recipient]
-        self._sizes[recipient] += len(data) - len(box.get(label, b""))
-        box[label] = data  # in its old place, if it was there: mail stays in the order of rounds
-        while len(box) > MAX_WAITING or self._sizes[recipient] > MAX_WAITING_BYTES:
-            self._sizes[recipient] -= len(box.pop(next(iter(box))))
+                self._boxes[other].put(label, data)
 
     def mail(self, recipient: int) -> Mapping[str, bytes]:
         """Label -> envelope waiting for the recipient, oldest first."""
-        return dict(self._waiting[recipient])
+        return self._boxes[recipient].all()
 
     def confirm(self, recipient: int, labels: Iterable[str]) -> dict[int, int]:
         """The recipient has these: forget them. Returns sender -> bytes delivered along that edge."""
         delivered: dict[int, int] = defaultdict(int)
-        box = self._waiting[recipient]
         for label in labels:
-            data = box.pop(label, None)
+            data = self._boxes[recipient].take(label)
             if data is not None:
-                self._sizes[recipient] -= len(data)
                 delivered[int(handed_over_by(label))] += len(data)
         return dict(delivered)
 

@@ -72,6 +72,19 @@ def depth(agents: int, fanout: int) -> int:
     return found
 
 
+def usual_age(agents: int, fanout: int, lag: int) -> int:
+    """Steps between the weights that the furthest worker generates with and those in training, if all goes well. While
+    workers and trainer work at once, weights travel an edge per step; else the first edge takes no time."""
+    way = depth(agents, fanout)
+    return max(lag, way) if lag else way - 1
+
+
+def oldest_age(recipe: Recipe) -> int:
+    """The same of the oldest weights whose rollouts are taken."""
+    options = recipe.centralized
+    return usual_age(recipe.agents, options.fanout, options.lag) + options.slack
+
+
 def kept_outboxes(recipe: Recipe) -> int:
     """How many steps' outboxes a home keeps, so that a server that lost its mail can be given it again."""
     options = recipe.centralized
@@ -109,8 +122,6 @@ def check_centralized(recipe: Recipe) -> None:
             )
         if options.momentum:
             _refuse("centralized.momentum", options.momentum, "0 for centralized.send = 'weights'")
-    if options.lag > options.max_lag:
-        _refuse("centralized.lag", options.lag, f"at most centralized.max_lag, {options.max_lag}")
     if not recipe.agents - 1 <= options.parts <= recipe.learner.prompts:
         allowed = (
             f"from the number of workers, {recipe.agents - 1}, to learner.prompts, {recipe.learner.prompts}"

@@ -15,7 +15,13 @@ class CentralizedOptions:
         low=0,
         high=32,
     )
-    max_lag: int = option(16, "rollouts of weights older than this many steps are refused", low=0, high=64)
+    slack: int = option(
+        2,
+        "rollouts are refused of weights more steps older than this than they need be, by lag and by the depth of the "
+        "tree; the more, the more weights a worker may choose among. Where bandwidth makes weights older, allow for it",
+        low=0,
+        high=64,
+    )
     parts: int = option(
         4, "shares into which a step's tasks are dealt out, each generated as one batch", low=1, high=4096
     )
@@ -49,4 +55,11 @@ class CentralizedOptions:
     )
     tolerance: float = option(
         0.01, "largest difference between a recorded log-probability and the trainer's own", above=0, high=10
+    )
+    chance_tolerance: float = option(
+        1e-4,
+        "largest distance of a token's chance number to where its distribution has that token; weights of 16 bits on "
+        "different processors want more, and leave a worker more choice",
+        above=0,
+        high=1,
     )

@@ -24,7 +24,9 @@ PARENT = "parent"  # in entries: the run itself, beside the numbers of its agent
 KEY = "symphony_key"  # tag by which a run is found that may have been made already
 TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 PER_BATCH = 100  # parameters, and metrics, of one request; MLflow admits no more parameters
-TRY_AGAIN = (401, 403, 408, 409, 429)  # of the statuses from 400 to 499, those that are not the entry's fault
+# Of the statuses from 400 to 499, those that are not the entry's fault: a proxy says 404 while what is behind it is
+# away, and so does a store that has lost the run.
+TRY_AGAIN = (401, 403, 404, 408, 409, 429)
 
 
 class StoreAway(ConnectionError):

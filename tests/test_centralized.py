@@ -54,8 +54,8 @@ def test_weights_reach_everyone_who_is_there_once(agents: int, fanout: int, data
         ("async1_centralized", "centralized.momentum=0.5", "centralized.momentum = 0.5: must be 0"),
         (
             "async1_centralized",
-            "centralized.lag=20",
-            "centralized.lag = 20: must be at most centralized.max_lag",
+            "centralized.slack=65",
+            "centralized.slack = 65: must be at least 0 and at most 64",
         ),
         (
             "async1_centralized",

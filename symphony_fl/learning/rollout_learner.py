@@ -47,20 +47,22 @@ class RolloutLearner:
     def learn(
         self, parts: Sequence[Sampled], known: Collection[bytes], seed: int, meter: Meter
     ) -> LearnReport:
-        """One step over all parts, every completion with the same weight; nothing happens where there are none.
+        """One step over all parts, its loss that of one batch of all; nothing happens where there are none.
 
         Raises:
             PolicyMismatch: an adapter sampled that is neither in the model now nor among ``known``, by digest.
         """
         scored = []
         rows = sum(len(part.rollout.completion_mask) for part in parts)
+        all_tokens = max(1, sum(int(part.rollout.completion_mask.sum()) for part in parts))
+        by_tokens = self.settings.normalization == "token"  # a part's loss is then a mean over its tokens
         for part in parts:
             with meter.clock("score"):
                 rewards_NG = task_rewards(part.tasks, part.rollout.texts)
                 advantages_NG = group_advantages(rewards_NG, self.settings.scale_rewards)
             tokens = int(part.rollout.completion_mask.sum())
             meter.sampled([task.skill for task in part.tasks], rewards_NG, advantages_NG, tokens)
-            share = len(part.rollout.completion_mask) / rows
+            share = tokens / all_tokens if by_tokens else len(part.rollout.completion_mask) / rows
             scored.append(
                 Scored(part.rollout, part.policy, advantages_NG.reshape(-1), self.settings.samples, share)
             )

@@ -67,7 +67,8 @@ def test_where_links_are_slow_changes_are_fresher_than_weights(tmp_path: Path) -
     found = {}
     for name in ("async2_full", "async2_decentralized"):
         overrides = (*SMALL, "rounds=12", "agents=2", "centralized.lag=1", "centralized.bandwidth=16000")
-        _, history = whole(tmp_path / name, name, *overrides, "centralized.parts=1")
+        more = ("centralized.parts=1", "centralized.slack=12")
+        _, history = whole(tmp_path / name, name, *overrides, *more)
         found[name] = trained(history, "staleness")
         assert history.refused() == {}
     assert found["async2_decentralized"] == [min(step, 1) for step in range(12)]
@@ -213,7 +214,7 @@ def test_rollouts_brought_twice_count_once_and_noise_is_noise(tmp_path: Path) ->
 
 def test_forged_weights_are_not_taken_nor_handed_on(tmp_path: Path) -> None:
     """Worker 1 sends those below it something else than the trainer's."""
-    network = Network(small("async2_decentralized", "rounds=5"), tmp_path)
+    network = Network(small("async2_decentralized", "rounds=7"), tmp_path)
 
     def forge(agent: int, step: int, outbox: dict[str, bytes]) -> dict[str, bytes]:
         if agent != 1:
@@ -226,7 +227,58 @@ def test_forged_weights_are_not_taken_nor_handed_on(tmp_path: Path) -> None:
     assert set(history.refused()) == {"bad_signature"}
     assert max(v for v in trained(history, "recomputed") if v is not None) < 1e-4
     versions = {n: [e.metrics["version"] for e in history.events("train") if e.agent == n] for n in (1, 3)}
-    assert versions[1][-1] == 2 and versions[3][-1] == 0, "the one below it stays at the weights it has"
+    assert versions[1] == [0, 0, 0, 1, 2, 3, 4]
+    assert versions[3] == [0, 0, 0, 0, 0, 3, 4], (
+        "the one below it stays at what it has, and is served by the server"
+    )
+
+
+@pytest.mark.parametrize("name", ["async2_decentralized", "async2_full"])
+def test_who_hands_nothing_on_starves_nobody(tmp_path: Path, name: str) -> None:
+    """Worker 1 keeps the weights to itself: those below it get them from the server, and their rollouts hold."""
+    network = Network(small(name, "rounds=14"), tmp_path)
+    network.tamper = lambda agent, step, outbox: (
+        {k: v for k, v in outbox.items() if ">" in k} if agent == 1 else outbox
+    )
+    history = play(network)
+    network.close()
+    assert trained(history, "rollouts/missing") == [0] * 14 and history.refused() == {}
+    ages = [e.round - 1 - e.metrics["version"] for e in history.events("train") if e.agent == 3]
+    assert max(ages) <= 2 + 2, "the slack of what is taken"
+
+
+def test_a_worker_cannot_choose_among_many_weights(tmp_path: Path) -> None:
+    """It samples rightly, with the weights it began with: refused as soon as these are too old."""
+    network = Network(small("async1_centralized", "rounds=8"), tmp_path)
+    first: dict[str, np.ndarray] = {}
+
+    def keep(agent: int, step: int, outbox: dict[str, bytes]) -> dict[str, bytes]:
+        worker = network.services[2].agent
+        if agent != 2 or not isinstance(worker, Worker):
+            return outbox
+        copy = worker.broadcast.copy
+        honest = copy.policy, copy.version
+        copy.policy, copy.version = first.setdefault("policy", copy.policy.copy()), 0
+        worker.policy.set(copy.policy)
+        ((label, _),) = outbox.items()
+        data, _ = worker._sample(step, 1, 0)
+        copy.policy, copy.version = honest
+        return {label: data}
+
+    network.tamper = keep
+    history = play(network)
+    network.close()
+    assert trained(history, "rollouts/missing") == [0, 0, 0, 0, 0.25, 0.25, 0.25, 0.25]
+    assert history.refused() == {"too_stale": 4}
+
+
+def test_where_nothing_holds_nothing_is_learnt_and_no_reward_is_booked(tmp_path: Path) -> None:
+    network = Network(small("async1_centralized", "rounds=3"), tmp_path)
+    network.tamper = lambda agent, step, outbox: {} if agent and step == 2 else outbox
+    history = play(network)
+    network.close()
+    assert trained(history, "rollouts/missing") == [0, 1, 0]
+    assert [value is None for value in trained(history, "reward/local")] == [False, True, False]
 
 
 def test_the_trainer_does_not_skip_and_hands_out_no_adapter(tmp_path: Path) -> None:

@@ -73,3 +73,18 @@ def test_nor_can_it_with_few_large_envelopes(monkeypatch: pytest.MonkeyPatch) ->
     assert box.confirm(1, ["0/4/0", "0/5/0"]) == {0: 8}
     box.post(0, 6, [1], {"0": b"1234567890"})
     assert list(box.mail(1)) == ["0/6/0"], "what was delivered is not counted any more"
+
+
+def test_who_sends_too_much_drives_out_its_own_mail_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 10)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 1000)
+    box = Mailbox()
+    box.post(0, 1, [9], {"0": b"a", "1": b"b"})
+    box.post(1, 1, [9], {"0": b"c"})
+    box.post(2, 1, [9], {str(number): b"x" for number in range(50)})
+    found = box.mail(9)
+    assert list(found) == ["0/1/0", "0/1/1", "1/1/0", *(f"2/1/{number}" for number in range(43, 50))]
+    box.post(3, 1, [9], {"0": b"y" * 900, "1": b"z" * 900})
+    assert "3/1/0" not in box.mail(9) and "3/1/1" in box.mail(9), "bytes are counted, too"
+    assert [label for label in box.mail(9) if label[0] in "01"] == ["0/1/0", "0/1/1", "1/1/0"]
+    assert box.confirm(9, list(box.mail(9)))[0] == 2 and box.mail(9) == {}
