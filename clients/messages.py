@@ -30,6 +30,7 @@ CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "ar
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
 ROTATIONS = "rotations"  # the key of changes of keys, in a config record; absent where there are none
+NONCE, PROOF = "nonce", "proof"  # of a greeting, and of its answer (`exchange/possession.py`)
 ADDRESSES = "addresses"  # the key of where endpoints can be reached, JSON in a config record; absent as well
 ADAPTER = "adapter"  # the one array of a FedAvg message
 MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply

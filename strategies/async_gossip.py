@@ -76,7 +76,11 @@ class AsyncGossip(Gossip):
         self.clock = clock
         self.deadlines = deadlines
         self.total = rounds * roster.agents
-        self.booked = {agent: max(times) for agent, times in recorder.history.own_rounds().items()}
+        times = recorder.history.own_rounds()
+        self.booked = {agent: max(rounds) for agent, rounds in times.items()}  # the newest of each
+        self._done = sum(
+            map(len, times.values())
+        )  # rounds of single agents; no agent's word on its number counts
         self._round = self._done // roster.agents  # the network's, finished
         self._due: dict[int, set[int]] = {}  # network round -> agents still to be evaluated for it
         self._outboxes: dict[int, dict[str, bytes]] = {}  # agent -> what its answer, not yet taken, brings
@@ -123,11 +127,6 @@ class AsyncGossip(Gossip):
             pause = min(MOST_PAUSE, 1.5 * pause)
         self._say_pace()
         return Result()
-
-    @property
-    def _done(self) -> int:
-        """Rounds of single agents that are done."""
-        return sum(self.booked.values())
 
     def _go_on(self, courier: Courier) -> None:
         """Take up a stopped run: mail as the homes kept it, and each agent's next job, in the order in which they were.
@@ -230,6 +229,7 @@ class AsyncGossip(Gossip):
         own = job.number
         if own > self.booked.get(agent, 0):
             self.booked[agent] = own
+            self._done += 1
             network = -(-min(self._done, self.total) // self.roster.agents)
             self.recorder.book("train", network, agent, answer.report, own, self.clock.now)
         self._post(agent, own, self._outboxes.pop(agent))

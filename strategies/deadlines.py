@@ -4,7 +4,8 @@
 
 Median and median absolute deviation (Hampel 1974), since one night of a sleeping laptop must not move them. Doubling
 is that of Karn and Partridge 1987; an answer that took several attempts counts with all its time, so that an agent that
-became slow for good is not asked too early for ever. Until an agent has answered three times, the most is given.
+became slow for good is not asked too early for ever. Until an agent has answered three times, a multiple of the longest
+that anybody took is given; where nobody has answered yet, `FIRST_SECONDS`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from statistics import median
 
 REMEMBERED = 16  # answers of an agent and kind
 ENOUGH = 3
+OTHERS = 4.0  # times what the slowest took
+FIRST_SECONDS = 600.0
 LEAST_SPREAD = 0.1  # of the median: answers may have been alike so far
 
 
@@ -38,10 +41,14 @@ class Deadlines:
 
     def of(self, agent: int, kind: str, failures: int) -> float:
         """Seconds to wait for an agent that has failed to answer this job so often."""
-        seconds = self._seconds[agent, kind]
-        if len(seconds) < ENOUGH:
-            return self.most
-        middle = median(seconds)
-        spread = max(median(abs(value - middle) for value in seconds), LEAST_SPREAD * middle)
-        doubled: float = max(self.least, middle + self.k * spread) * 2.0 ** min(failures, 32)
+        doubled: float = max(self.least, self._usual(agent, kind)) * 2.0 ** min(failures, 32)
         return min(self.most, doubled)
+
+    def _usual(self, agent: int, kind: str) -> float:
+        """Seconds within which an answer comes unless something has happened to it."""
+        seconds = self._seconds[agent, kind]
+        if len(seconds) >= ENOUGH:
+            middle = median(seconds)
+            return middle + self.k * max(median(abs(s - middle) for s in seconds), LEAST_SPREAD * middle)
+        others = [max(found) for (_, other), found in self._seconds.items() if other == kind and found]
+        return OTHERS * max(others) if others else FIRST_SECONDS

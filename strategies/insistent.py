@@ -5,14 +5,13 @@ killed and back before anybody has looked is never missed: the message counts as
 round waits for it as long as it waits for anything (a chaos run, flwr 1.41: by the SuperLink's books a node was away
 for 0.1 s). An agent that is asked for the same round twice answers twice the same, so asking again is always safe.
 
-How long an answer may take is each node's own (`deadlines.py`); before a node has answered often enough, a multiple of
-what the slowest of the others took. What is sent again is in no books: it is rare, and the log says it.
+How long an answer may take is each node's own (`deadlines.py`). What is sent again is in no books: it is rare, and the
+log says it.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from logging import WARNING
@@ -22,14 +21,13 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from strategies.around import Around
-from strategies.deadlines import ENOUGH, Deadlines
+from strategies.deadlines import Deadlines
 
 LEAST_SECONDS = 60.0  # Flower notices within about as many that a node is away
 DEVIATIONS = 6.0
-OTHERS = 4.0  # times what the slowest of the others took
 
 
-@dataclass
+@dataclass(eq=False)
 class _Question:
     """A message that is not answered yet: when it was sent first (monotonic seconds), how often in all."""
 
@@ -55,9 +53,7 @@ class Insistent(Around):
 
     def __init__(self, grid: Grid, least: float = LEAST_SECONDS, most: float = 3600.0) -> None:
         super().__init__(grid)
-        self._least = least
         self._deadlines = Deadlines(DEVIATIONS, least, most)
-        self._answers: Counter[tuple[int, str]] = Counter()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -71,35 +67,30 @@ class Insistent(Around):
             if message.metadata.message_id in taken
         }
         found: list[Message] = []
-        slowest: float | None = None
         while waiting and (timeout is None or time.monotonic() - began < timeout):
             new = list(self.pull_messages(waiting))
             for reply in new:
-                answered = waiting.get(reply.metadata.reply_to_message_id)
-                if answered is None:  # both of two came at once
+                question = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if question is None:  # both of two came at once
                     continue
+                if reply.has_error() and question in waiting.values():
+                    continue  # of a message that is lost; it has been sent again
                 found.append(reply)
-                waiting = {name: question for name, question in waiting.items() if question is not answered}
-                slowest = self._note(answered, reply) or slowest
+                waiting = {name: other for name, other in waiting.items() if other is not question}
+                if not reply.has_error():
+                    self._deadlines.answered(*question.key, time.monotonic() - began)
             if waiting and not new:
-                waiting |= self._ask_again(waiting.values(), slowest)
+                waiting |= self._ask_again(waiting.values())
                 time.sleep(self.pause_seconds)
         return found
 
-    def _note(self, question: _Question, reply: Message) -> float | None:
-        """The seconds that an answer took, for next time; None where there is none."""
-        if reply.has_error():
-            return None
-        seconds = time.monotonic() - question.began
-        self._answers[question.key] += 1
-        self._deadlines.answered(*question.key, seconds)
-        return seconds
-
-    def _ask_again(self, waiting: Iterable[_Question], slowest: float | None) -> dict[str, _Question]:
+    def _ask_again(self, waiting: Iterable[_Question]) -> dict[str, _Question]:
         """Whatever has waited for too long, once more; by the names it went under."""
-        late = {id(question): question for question in waiting if self._late(question, slowest)}
         again: dict[str, _Question] = {}
-        for question in late.values():
+        for question in {id(question): question for question in waiting}.values():
+            patience = self._deadlines.of(*question.key, question.times - 1)
+            if time.monotonic() - question.began <= patience:
+                continue
             question.times += 1
             told = question.message.metadata
             message = Message(question.message.content, told.dst_node_id, told.message_type, ttl=told.ttl)
@@ -108,13 +99,3 @@ class Insistent(Around):
                 log(WARNING, "node %d has not answered; asked again (%d)", told.dst_node_id, question.times)
                 again[message.metadata.message_id] = question
         return again
-
-    def _late(self, question: _Question, slowest: float | None) -> bool:
-        failures = question.times - 1
-        if self._answers[question.key] >= ENOUGH:
-            patience = self._deadlines.of(*question.key, failures)
-        elif slowest is not None:
-            patience = max(self._least, OTHERS * slowest) * 2.0**failures
-        else:  # nothing says how long an answer takes
-            return False
-        return time.monotonic() - question.began > patience

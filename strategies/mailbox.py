@@ -14,7 +14,7 @@ from clients.labels import handed_over_by, mail_label, recipients_in
 
 MAX_ENVELOPE = 256 << 20  # bytes; far above any adapter, far below a server's memory
 MAX_WAITING = 4096  # envelopes waiting for one recipient
-MAX_WAITING_BYTES = 1 << 30  # of all of them
+MAX_WAITING_BYTES = 768 << 20  # of all of them; a device takes messages of at most 1 GiB (`edge/frames.py`)
 
 
 class _Box:

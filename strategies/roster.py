@@ -15,7 +15,9 @@ from flwr.serverapp import Grid
 from clients.messages import (
     ADDRESSES,
     CONFIG,
+    NONCE,
     OUTBOX,
+    PROOF,
     ROTATIONS,
     MessageError,
     config_value,
@@ -23,8 +25,10 @@ from clients.messages import (
     unpack_envelopes,
     unpack_rotations,
 )
+from symphony_fl.exchange.header import ROUND_LIMIT
 from symphony_fl.exchange.identity import IdentityError, public_key_from_did
-from symphony_fl.exchange.refusals import EnvelopeError
+from symphony_fl.exchange.possession import check_proof, new_nonce
+from symphony_fl.exchange.refusals import BadSignature, EnvelopeError
 from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
 
 HELLO = "query.hello"
@@ -53,16 +57,33 @@ class Member:
     addresses: tuple[str, ...] = ()  # where neighbours reach it directly, if anywhere
 
 
-class Roster:
-    """The agents 0..N-1 of a run and the Flower nodes they are reached by."""
+@dataclass(frozen=True)
+class _Greeting:
+    """One that is under way: to which node, when (monotonic seconds), and what the answer must sign."""
 
-    def __init__(self, agents: int, greeting: ConfigRecord) -> None:
+    node: int
+    sent: float
+    nonce: bytes
+
+
+class Roster:
+    """The agents 0..N-1 of a run and the Flower nodes they are reached by.
+
+    Parameters
+    ----------
+    agents : N
+    greeting : what every node is told of the run
+    last_round : the highest that an agent can say it has reached
+    """
+
+    def __init__(self, agents: int, greeting: ConfigRecord, last_round: int = ROUND_LIMIT) -> None:
         self.agents = agents
+        self._last_round = last_round
         self._greeting = greeting
         self._members: dict[int, Member] = {}
         self._agents: dict[int, int] = {}  # node -> the agent that came with it, perhaps gone since
         self._greeted: set[int] = set()
-        self._greetings: dict[str, tuple[int, float]] = {}  # under way: Flower's id -> node, when, monotonic
+        self._greetings: dict[str, _Greeting] = {}  # under way, by Flower's id
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
         self._again: dict[int, float] = {}  # node that refused -> when it is greeted again, monotonic
@@ -100,27 +121,26 @@ class Roster:
         now = time.monotonic()
         for node in [node for node, when in self._again.items() if now >= when]:
             self._forget(node)
-        waiting = {node for node, sent in self._greetings.values() if now - sent < UNHEARD_SECONDS}
+        waiting = {g.node for g in self._greetings.values() if now - g.sent < UNHEARD_SECONDS}
         nodes = sorted(self._present - self._greeted - waiting)
         if nodes:
             log(INFO, "greeting %d node(s)", len(nodes))
-            messages = [
-                Message(RecordDict({CONFIG: self._greeting}), node, HELLO, ttl=GREETING_TIMEOUT)
-                for node in nodes
-            ]
+            greetings = {node: new_nonce() for node in nodes}
+            messages = [self._hello(node, nonce) for node, nonce in greetings.items()]
             taken = set(grid.push_messages(messages))
             for message in messages:  # of which Flower takes none for a node that has just gone
                 if message.metadata.message_id in taken:
-                    self._greetings[message.metadata.message_id] = message.metadata.dst_node_id, now
+                    node = message.metadata.dst_node_id
+                    self._greetings[message.metadata.message_id] = _Greeting(node, now, greetings[node])
         self.hear(grid)
 
     def hear(self, grid: Grid) -> bool:
         """Take in the introductions that have come; whether any has."""
         replies = list(grid.pull_messages(list(self._greetings))) if self._greetings else []
         for reply in replies:
-            node, _ = self._greetings.pop(reply.metadata.reply_to_message_id, (None, 0.0))
-            if node is not None:
-                self._welcome(node, reply)
+            greeting = self._greetings.pop(reply.metadata.reply_to_message_id, None)
+            if greeting is not None:
+                self._welcome(greeting, reply)
         return bool(replies)
 
     def greet_again(self, agent: int) -> None:
@@ -131,11 +151,16 @@ class Roster:
 
     def awaited(self) -> set[int]:
         """Members whose node has been greeted and has not answered yet."""
-        found = {self.agent_of(node) for node, _ in self._greetings.values() if node not in self._greeted}
+        found = {self.agent_of(g.node) for g in self._greetings.values() if g.node not in self._greeted}
         return {agent for agent in found if agent is not None}
 
-    def _welcome(self, node: int, reply: Message) -> None:
+    def _hello(self, node: int, nonce: bytes) -> Message:
+        config = ConfigRecord({**self._greeting, NONCE: nonce})
+        return Message(RecordDict({CONFIG: config}), node, HELLO, ttl=GREETING_TIMEOUT)
+
+    def _welcome(self, greeting: _Greeting, reply: Message) -> None:
         """Take a node's answer to its greeting. That an older one failed says nothing of who has answered since."""
+        node = greeting.node
         if reply.has_error() and node in self._greeted and node not in self._faults:
             return
         self._greeted.add(node)
@@ -146,7 +171,7 @@ class Roster:
             self._again[node] = time.monotonic() + (0.0 if node in self._agents else AGAIN_SECONDS)
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
         else:
-            self._admit(node, reply.content)
+            self._admit(node, reply.content, greeting.nonce)
 
     def _forget(self, node: int) -> None:
         """Greet a node once more; why it did not take part stands until it answers."""
@@ -190,13 +215,15 @@ class Roster:
             for m in self.members()
         }
 
-    def _admit(self, node: int, content: RecordDict) -> None:
+    def _admit(self, node: int, content: RecordDict, nonce: bytes) -> None:
         """Take an introduction; one that cannot be read keeps its node out and stops nothing."""
         try:
             if not 0 <= config_value(content, "agent", int) < self.agents:
                 return  # a spare node: Flower may simulate more nodes than the recipe has agents
-            member = _member(node, content)
-        except (MessageError, IdentityError) as error:
+            member = _member(node, content, self._last_round)
+            proof = config_value(content, PROOF, bytes)
+            check_proof(member.did, str(self._greeting.get("run", "")), nonce, member.agent, proof)
+        except (MessageError, IdentityError, BadSignature) as error:
             self._faults[node] = str(error)
             log(WARNING, "node %d does not take part: %s", node, error)
             return
@@ -241,7 +268,7 @@ def _same_agent(known: Member, member: Member) -> bool:
     return any(step.new == member.did for step in steps)
 
 
-def _member(node: int, content: RecordDict) -> Member:
+def _member(node: int, content: RecordDict, last_round: int) -> Member:
     """The agent that introduces itself so.
 
     Raises
@@ -254,10 +281,14 @@ def _member(node: int, content: RecordDict) -> Member:
     outbox: dict[int, dict[str, bytes]] = {}
     for key, data in unpack_envelopes(content, OUTBOX).items():
         number, _, label = key.partition("/")
-        if not number.isdecimal() or len(number) > 10:
-            raise MessageError(f"{OUTBOX}: label {key!r:.80}: must be ROUND/LABEL")
+        if not number.isdecimal() or len(number) > 10 or int(number) > last_round:
+            raise MessageError(
+                f"{OUTBOX}: label {key!r:.80}: must be ROUND/LABEL, of round {last_round} at most"
+            )
         outbox.setdefault(int(number), {})[label] = data
     agent, round = config_value(content, "agent", int), config_value(content, "round", int)
+    if not 0 <= round <= last_round:
+        raise MessageError(f"{CONFIG}.round = {round}: must be from 0 to {last_round}")
     rotations = unpack_rotations(content)
     if len(rotations) > MAX_ROTATIONS * ROTATION_BYTES or len(rotations) % ROTATION_BYTES:
         raise MessageError(f"{CONFIG}.{ROTATIONS}: {len(rotations)} bytes")

@@ -24,10 +24,10 @@ from strategies.many import ManyPerNode
 from strategies.outcome import publish
 from strategies.recorder import Recorder
 from strategies.roster import Roster
-from symphony_fl.asynchrony import is_asynchronous
+from symphony_fl.asynchrony import is_asynchronous, last_round
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import check_recipe
-from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_json
+from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_atomically, write_json
 from symphony_fl.history import History
 from symphony_fl.launcher import die_with_launcher
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
@@ -72,7 +72,7 @@ def _run(grid: Grid, run: Run) -> None:
     history = History(folder / "history.jsonl")
     tracker = Tracker(recipe.tracking.uri or default_tracking_uri(), recipe, run.name, folder)
     greeting = ConfigRecord({"run": run.name, "digest": recipe.digest, "recipe": recipe.to_json()})
-    roster = Roster(recipe.agents, greeting)
+    roster = Roster(recipe.agents, greeting, last_round(recipe))
     started = time.monotonic()
     try:
         _rounds(grid, run, roster, history, tracker)
@@ -121,13 +121,15 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
-    """Rounds the network has finished: in step, those of its last agent; else the mean of those that were booked. Where
-    one agent trains, its steps."""
+    """Rounds the network has finished: in step, those of its last agent, but no fewer than all before the newest that
+    was booked: whoever was away then has missed them. Out of step, the mean of those that were booked. Where one agent
+    trains, its steps."""
     if is_centralized(recipe):
         return roster.members()[TRAINER].round
     if not is_asynchronous(recipe):
-        return min(member.round for member in roster.members())
-    return sum(max(times) for times in history.own_rounds().values()) // recipe.agents
+        booked = max(history.rounds("train"), default=0)
+        return max(min(member.round for member in roster.members()), booked - 1)
+    return sum(map(len, history.own_rounds().values())) // recipe.agents
 
 
 def _evaluate_before(
@@ -173,13 +175,13 @@ def _claimed(run: Run) -> Iterator[None]:
         The folder holds a run of another recipe, or another process works in it.
     """
     path = run.folder / "recipe.json"
-    if not path.exists():
-        path.write_text(run.recipe.to_json())
-    elif path.read_text() != run.recipe.to_json():
-        raise RecipeError(f"run-dir = {str(run.folder)!r}: holds a run of another recipe")
     with locked(
         run.folder / "run.lock",
         CLAIM_SECONDS,
         RecipeError(f"run-dir = {str(run.folder)!r}: another process works in this folder"),
     ):
+        if not path.exists():
+            write_atomically(path, run.recipe.to_json().encode())
+        elif path.read_text() != run.recipe.to_json():
+            raise RecipeError(f"run-dir = {str(run.folder)!r}: holds a run of another recipe")
         yield

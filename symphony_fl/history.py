@@ -158,8 +158,8 @@ class History:
             values.pop("at", None)
             event = Event(**values)
             self._events[event.kind, event.round, event.agent, event.own] = event
-        if whole != text:
-            self.path.write_text(whole, encoding="utf-8")
+        if whole != text:  # in place: what is whole is never out of the file
+            os.truncate(self.path, len(whole.encode("utf-8")))
 
 
 def mcnemar(before: str, after: str) -> dict[str, float]:

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.folders import safe_name, symphony_folder
+from symphony_fl.folders import safe_name, symphony_folder, write_atomically
 from symphony_fl.launcher import LAUNCHER
-from symphony_fl.recipe import Recipe
+from symphony_fl.recipe import Recipe, RecipeError
 
 APP_FOLDER = Path(__file__).resolve().parent.parent
 MARK = "symphony: "  # what our ServerApp says to people
@@ -92,10 +92,17 @@ def run_recipe(
     ------
     LaunchError
         Flower did not finish the run as completed.
+    RecipeError
+        The folder holds a run of another recipe, or devices cannot do what this one asks for.
     """
+    if link.connection is not None and recipe.agents_per_node > 1:
+        raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
     folder.mkdir(parents=True, exist_ok=True)
     recipe_file = folder / "recipe.json"
-    recipe_file.write_text(recipe.to_json())
+    if not recipe_file.exists():
+        write_atomically(recipe_file, recipe.to_json().encode())
+    elif recipe_file.read_text() != recipe.to_json():
+        raise RecipeError(f"run-dir = {str(folder)!r}: holds a run of another recipe")
     (folder / "result.json").unlink(missing_ok=True)
     run_id = _start(link, recipe, recipe_file, folder, app)
     log = folder / "flower.log"

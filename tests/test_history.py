@@ -79,3 +79,16 @@ def test_what_the_server_refused_is_in_the_summary_too(tmp_path: Path) -> None:
     history.add(Event("bytes", 1, 1, {"bytes/sent": 10.0, "refused/message": 1.0}))
     assert history.summary(2)["refused"] == {"message": 1, "replayed": 2}
     history.close()
+
+
+def test_a_cut_line_goes_where_there_is_no_room_to_write_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a full disk leaves behind is read on a full disk: nothing that was whole leaves the file meanwhile."""
+    path = tmp_path / "history.jsonl"
+    _filled(path).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"kind": "tra')
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: pytest.fail("the file was to be written anew"))
+    assert History(path).summary(agents=2)["rounds"] == 1
+    assert path.read_bytes() == whole

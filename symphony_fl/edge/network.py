@@ -103,6 +103,7 @@ class Admission:
         self.surroundings = surroundings
         self.say = say
         self._done: set[bytes] = set()
+        self._unread: set[Path] = set()
         self._next = 0.0
         self._asked: tuple[Path, bytes, subprocess.Popen[str]] | None = None
 
@@ -113,8 +114,8 @@ class Admission:
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + ADMIT_SECONDS
             for path in sorted(self.nodes.glob("*.pub")):
-                key = path.read_bytes().strip()
-                if key not in self._done:
+                key = self._read(path)
+                if key is not None and key not in self._done:
                     command = ["flwr", "supernode", "register", str(path), CONNECTION]
                     process = subprocess.Popen(
                         command,
@@ -126,6 +127,18 @@ class Admission:
                     )
                     self._asked = path, key, process
                     return
+
+    def _read(self, path: Path) -> bytes | None:
+        """A key; None, said once, of a file that cannot be read."""
+        try:
+            found = path.read_bytes().strip()
+        except OSError as error:
+            if path not in self._unread:
+                self.say(f"{path.name} cannot be read: {error.strerror}")
+            self._unread.add(path)
+            return None
+        self._unread.discard(path)
+        return found
 
     def _hear(self) -> None:
         assert self._asked is not None

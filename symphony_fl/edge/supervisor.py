@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,8 @@ class Supervisor:
             unit.failures = 0
         if now - unit.asked >= unit.patience:
             unit.asked = now
+            for program, _ in unit.running:
+                self._shorten(self._log(program))
             self._ask(unit, now)
 
     def _start(self, unit: Unit, now: float) -> None:
@@ -139,17 +142,14 @@ class Supervisor:
 
     def _put_off(self, unit: Unit, now: float) -> float:
         """Seconds until the unit is started again: twice as many with every failure."""
-        pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**unit.failures)
+        pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(unit.failures, 16))
         unit.failures += 1
         unit.not_before = now + pause
         return pause
 
     def _launch(self, unit: Unit) -> None:
         for program in unit.programs():
-            log = self.logs / f"{program.name}.log"
-            if log.exists() and log.stat().st_size > MAX_LOG:
-                os.replace(log, log.with_suffix(".log.1"))
-            with log.open("ab") as output:
+            with self._log(program).open("ab") as output:
                 process = subprocess.Popen(
                     program.command,
                     env=self.environment,
@@ -161,6 +161,22 @@ class Supervisor:
                     preexec_fn=_end_with_parent if sys.platform == "linux" else None,
                 )
             unit.running.append((program, process))
+
+    def _log(self, program: Program) -> Path:
+        return self.logs / f"{program.name}.log"
+
+    def _shorten(self, log: Path) -> None:
+        """Keep what a long log holds as the last one, and go on with an empty one: a program may run for months. It
+        appends, so it writes on where the file now ends."""
+        if not log.exists() or log.stat().st_size <= MAX_LOG:
+            return
+        try:
+            last = log.with_suffix(".log.1")
+            last.unlink(missing_ok=True)  # room for this one, on a disk that is nearly full
+            shutil.copyfile(log, last)
+        except OSError as error:
+            self.say(f"{log.name} is not kept: {error.strerror}")
+        os.truncate(log, 0)
 
     def _bury(self, unit: Unit, program: Program, process: subprocess.Popen[bytes], now: float) -> None:
         stop(process for _, process in unit.running)

@@ -134,3 +134,30 @@ def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     unit = Unit("full", programs)
     said = _supervise(tmp_path, [unit], lambda: _until(lambda: unit.starts == 1 and bool(unit.running)))
     assert len(said) == 2 and all(line.startswith("full cannot be started ([Errno 28]") for line in said)
+
+
+def test_a_log_that_grows_is_cut_while_its_program_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "MAX_LOG", 2000)
+    chatter = "import time\nfor n in range(100000): print(n, 'x' * 90, flush=True); time.sleep(0.002)"
+    unit = Unit("a", lambda: [Program("a", [sys.executable, "-c", chatter])], patience=0.05)
+    log, last = tmp_path / "a.log", tmp_path / "a.log.1"
+
+    def plot() -> None:
+        _until(lambda: last.exists() and last.stat().st_size > 2000)
+        first = last.read_text()
+        _until(lambda: last.exists() and last.read_text()[:1] not in ("", first[:1]))
+        assert log.stat().st_size < 200_000 and b"\0" not in log.read_bytes(), (
+            "it writes on where the file ends"
+        )
+
+    assert _supervise(tmp_path, [unit], plot) == [] and unit.starts == 1
+
+
+def test_who_fails_for_days_is_still_started_again(tmp_path: Path) -> None:
+    unit = Unit("a", lambda: [])
+    keeper = Supervisor(os.environ, tmp_path, tmp_path, print)
+    for _ in range(3000):
+        pause = keeper._put_off(unit, 0.0)
+    assert pause == supervisor.LONGEST_PAUSE

@@ -6,17 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.deadlines import ENOUGH, REMEMBERED, Deadlines
+from strategies.deadlines import ENOUGH, FIRST_SECONDS, OTHERS, REMEMBERED, Deadlines
 
 
-def test_who_has_not_answered_enough_gets_the_most() -> None:
-    deadlines = Deadlines(6.0, 5.0, 600.0)
+def test_who_has_not_answered_enough_gets_some_of_what_the_slowest_took() -> None:
+    deadlines = Deadlines(6.0, 5.0, 3600.0)
+    assert deadlines.of(0, "train", 0) == FIRST_SECONDS and deadlines.of(0, "train", 1) == 2 * FIRST_SECONDS
     for _ in range(ENOUGH - 1):
         deadlines.answered(0, "train", 10.0)
-    assert deadlines.of(0, "train", 0) == 600.0
+    assert deadlines.of(0, "train", 0) == OTHERS * 10.0
     deadlines.answered(0, "train", 10.0)
     assert deadlines.of(0, "train", 0) == pytest.approx(16.0), "10 + 6 times a tenth of 10, the least spread"
-    assert deadlines.of(1, "train", 0) == deadlines.of(0, "evaluate", 0) == 600.0
+    deadlines.answered(1, "train", 25.0)
+    assert deadlines.of(2, "train", 0) == OTHERS * 25.0, "of whoever took longest"
+    assert deadlines.of(0, "evaluate", 0) == FIRST_SECONDS
+    assert Deadlines(6.0, 5.0, 60.0).of(0, "train", 0) == 60.0, "and never more than the most"
 
 
 def test_median_and_deviation_by_hand_and_one_night_asleep_changes_nothing() -> None:

@@ -11,12 +11,23 @@ from at_once import AtOnce
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.messages import CONFIG, MAIL, OUTBOX, pack_envelopes, pack_report, unpack_envelopes
+from clients.messages import (
+    CONFIG,
+    MAIL,
+    NONCE,
+    OUTBOX,
+    PROOF,
+    config_value,
+    pack_envelopes,
+    pack_report,
+    unpack_envelopes,
+)
 from strategies import gossip as gossip_module
 from strategies.gossip import Gossip
 from strategies.recorder import Recorder
 from strategies.roster import HELLO, Roster, RosterError
 from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.exchange.possession import prove
 from symphony_fl.exchange.topology import build_topology
 from symphony_fl.history import History
 from symphony_fl.recipe import load_recipe
@@ -30,7 +41,8 @@ class Agents(AtOnce):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dids = [did_from_public_key(public_key_of(generate_private_key())) for _ in NODES]
+        self.keys = [generate_private_key() for _ in NODES]
+        self.dids = [did_from_public_key(public_key_of(key)) for key in self.keys]
         self.outbox: dict[int, dict[str, bytes]] = {0: {}, 1: {}}
         self.greeted: list[int] = []
 
@@ -41,7 +53,10 @@ class Agents(AtOnce):
         assert message.metadata.message_type == HELLO
         agent = NODES[message.metadata.dst_node_id]
         self.greeted.append(agent)
-        who: dict[str, Any] = {"agent": agent, "did": self.dids[agent], "round": 0, "base": "ab"}
+        proof = prove(self.keys[agent], "", config_value(message.content, NONCE, bytes), agent)
+        who: dict[str, Any] = {
+            "agent": agent, "did": self.dids[agent], "round": 0, "base": "ab", PROOF: proof,
+        }  # fmt: skip
         return Message(
             RecordDict({CONFIG: ConfigRecord(who), OUTBOX: pack_envelopes(self.outbox[agent])}),
             reply_to=message,

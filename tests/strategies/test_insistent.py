@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from loopback import real_network
 
+from strategies import deadlines
 from strategies.insistent import Insistent
 from symphony_fl.components import check_recipe
 from symphony_fl.history import History
@@ -77,15 +78,41 @@ def test_whoever_answered_before_is_known_and_nobody_is_asked_early() -> None:
     for _ in range(3):
         assert _asked(nodes, grid)[0] == [11, 12, 13]
     assert nodes.asked == {11: 3, 12: 3, 13: 3}
-    nodes.swallow = {11: 4, 12: 4, 13: 4}  # all at once: none of the others says how long it takes
+    nodes.swallow = {11: 4, 12: 4, 13: 4}
     assert _asked(nodes, grid)[0] == [11, 12, 13]
     assert nodes.asked == {11: 5, 12: 5, 13: 5}
 
 
-def test_where_nobody_has_ever_answered_it_waits_for_its_time() -> None:
-    nodes = Nodes({11: 99, 12: 99, 13: 99})
-    found, seconds = _asked(nodes, Insistent(nodes, least=0.1), timeout=0.6)  # type: ignore[arg-type]
+def test_where_nobody_has_ever_answered_it_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes({11: 1, 12: 1, 13: 1})
+    grid = Insistent(nodes, least=0.01)  # type: ignore[arg-type]
+    found, seconds = _asked(nodes, grid, timeout=0.6)
     assert found == [] and 0.6 <= seconds < 2 and set(nodes.asked.values()) == {1}
+    monkeypatch.setattr(deadlines, "FIRST_SECONDS", 0.3)
+    nodes.asked.clear()
+    found, seconds = _asked(nodes, grid)
+    assert found == [11, 12, 13] and seconds >= 0.3 and set(nodes.asked.values()) == {2}
+
+
+def test_an_error_of_a_lost_message_does_not_overrule_the_one_sent_after_it() -> None:
+    """Given up while its reply was arriving, say: the copy's answer is still to come."""
+
+    class Late(Nodes):
+        def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+            names = set(message_ids)
+            if len(names) == 2:  # the copy is under way
+                self.away = set()
+                first = min(names)
+                stub = Message(RecordDict(), 11, "train")
+                stub.metadata.__dict__["_message_id"] = first
+                names.discard(first)
+                return [Message(Error(3, "given up"), reply_to=stub)]
+            return super().pull_messages(names) if self.asked[11] == 2 else []
+
+    nodes = Late({11: 1})
+    deadline = Insistent(nodes, least=0.1, most=0.1)  # type: ignore[arg-type]
+    (reply,) = deadline.send_and_receive(_messages([11]), timeout=5.0)
+    assert not reply.has_error() and nodes.asked == {11: 2}
 
 
 def test_flowers_word_that_a_node_is_away_is_an_answer() -> None:

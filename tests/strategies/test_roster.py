@@ -4,61 +4,89 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from at_once import AtOnce
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.messages import ADDRESSES, CONFIG, OUTBOX, ROTATIONS, pack_envelopes
+from clients.messages import ADDRESSES, CONFIG, NONCE, OUTBOX, PROOF, ROTATIONS, config_value, pack_envelopes
 from strategies import roster as roster_module
+from strategies import server_app
 from strategies.roster import Roster
 from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.exchange.possession import prove
 from symphony_fl.exchange.rotation import seal_rotation
+from symphony_fl.history import Event, History
+from symphony_fl.recipe import load_recipe
+
+RUN, NONCE_SENT = "a-run", bytes(range(16))
 
 
-def _introduction(agent: int, did: str, rotations: bytes = b"") -> RecordDict:
-    config = ConfigRecord({"agent": agent, "did": did, "round": 0, "base": "ab"})
+def _did(key: bytes) -> str:
+    return did_from_public_key(public_key_of(key))
+
+
+def _introduction(
+    agent: int,
+    key: bytes,
+    rotations: bytes = b"",
+    *,
+    nonce: bytes = NONCE_SENT,
+    claims: str = "",
+    round: int = 0,
+) -> RecordDict:
+    """Of an agent that holds the key, and says that it is `claims`."""
+    proof = prove(key, RUN, nonce, agent)
+    config = ConfigRecord(
+        {"agent": agent, "did": claims or _did(key), "round": round, "base": "ab", PROOF: proof}
+    )
     if rotations:
         config[ROTATIONS] = rotations
     return RecordDict({CONFIG: config, OUTBOX: pack_envelopes({})})
 
 
+def _answer(message: Message, agent: int, key: bytes) -> Message:
+    nonce = config_value(message.content, NONCE, bytes)
+    return Message(_introduction(agent, key, nonce=nonce), reply_to=message)
+
+
 def test_a_key_belongs_to_one_agent_and_a_number_to_one_key() -> None:
-    first, second = (did_from_public_key(public_key_of(generate_private_key())) for _ in range(2))
-    roster = Roster(2, ConfigRecord())
-    roster._admit(11, _introduction(0, first))
-    roster._admit(12, _introduction(1, first))
-    roster._admit(13, _introduction(0, second))
-    assert [(member.agent, member.node, member.did) for member in roster.members()] == [(0, 11, first)]
-    roster._admit(14, _introduction(1, second))
-    roster._admit(15, _introduction(0, first))  # back under a new node id
+    first, second = generate_private_key(), generate_private_key()
+    roster = Roster(2, ConfigRecord({"run": RUN}))
+    roster._admit(11, _introduction(0, first), NONCE_SENT)
+    roster._admit(12, _introduction(1, first), NONCE_SENT)
+    roster._admit(13, _introduction(0, second), NONCE_SENT)
+    assert [(member.agent, member.node, member.did) for member in roster.members()] == [(0, 11, _did(first))]
+    roster._admit(14, _introduction(1, second), NONCE_SENT)
+    roster._admit(15, _introduction(0, first), NONCE_SENT)  # back under a new node id
     assert [(member.agent, member.node, member.did) for member in roster.members()] == [
-        (0, 15, first),
-        (1, 14, second),
+        (0, 15, _did(first)),
+        (1, 14, _did(second)),
     ]
 
 
 def test_a_key_that_the_known_one_signed_over_to_is_admitted_and_passed_on() -> None:
     keys = [generate_private_key() for _ in range(3)]
-    old, new, third = (did_from_public_key(public_key_of(key)) for key in keys)
-    roster = Roster(1, ConfigRecord())
-    roster._admit(11, _introduction(0, old))
+    old, new, third = keys
+    roster = Roster(1, ConfigRecord({"run": RUN}))
+    roster._admit(11, _introduction(0, old), NONCE_SENT)
     assert set(roster.introduction()) == {"roster"}
     statement = seal_rotation(keys[0], keys[1], 1)
-    roster._admit(12, _introduction(0, new))  # on its own word
-    roster._admit(13, _introduction(0, third, statement))  # another than the one signed over to
-    roster._admit(14, _introduction(0, third, statement[:100] + bytes(96)))  # forged
-    roster._admit(15, _introduction(0, third, statement[:-1]))  # cut
-    assert [(member.node, member.did) for member in roster.members()] == [(11, old)]
-    roster._admit(16, _introduction(0, new, statement))
-    assert [(member.node, member.did) for member in roster.members()] == [(16, new)]
-    assert roster.introduction() == {"roster": json.dumps({"0": new}), ROTATIONS: statement}
+    roster._admit(12, _introduction(0, new), NONCE_SENT)  # on its own word
+    roster._admit(13, _introduction(0, third, statement), NONCE_SENT)  # another than the one signed over to
+    roster._admit(14, _introduction(0, third, statement[:100] + bytes(96)), NONCE_SENT)  # forged
+    roster._admit(15, _introduction(0, third, statement[:-1]), NONCE_SENT)  # cut
+    assert [(member.node, member.did) for member in roster.members()] == [(11, _did(old))]
+    roster._admit(16, _introduction(0, new, statement), NONCE_SENT)
+    assert [(member.node, member.did) for member in roster.members()] == [(16, _did(new))]
+    assert roster.introduction() == {"roster": json.dumps({"0": _did(new)}), ROTATIONS: statement}
 
 
 def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    dids = {node: did_from_public_key(public_key_of(generate_private_key())) for node in (11, 12)}
+    keys = {node: generate_private_key() for node in (11, 12)}
     full, now = {12}, [0.0]
     greeted: list[int] = []
     monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
@@ -72,10 +100,13 @@ def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.Mon
             greeted.append(node)
             if node in full:
                 return Message(Error(2, "no space left on device"), reply_to=message)
-            return Message(_introduction(node - 11, dids[node]), reply_to=message)
+            return Message(
+                _introduction(node - 11, keys[node], nonce=message.content.config_records[CONFIG][NONCE]),
+                reply_to=message,
+            )
 
     grid = Grid()
-    roster = Roster(2, ConfigRecord())
+    roster = Roster(2, ConfigRecord({"run": RUN}))
     for when in (0.0, 10.0, 15.0):  # a stranger, as at the start of a run
         now[0] = when
         roster.refresh(grid)  # type: ignore[arg-type]
@@ -98,7 +129,7 @@ def test_who_could_not_introduce_itself_is_greeted_again(monkeypatch: pytest.Mon
 def test_who_answers_late_or_never_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """One loads its model for long; another's greeting is lost with its node, which comes back under the same id."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    dids = {node: did_from_public_key(public_key_of(generate_private_key())) for node in (11, 12, 13)}
+    keys = {node: generate_private_key() for node in (11, 12, 13)}
     now = [0.0]
     monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(roster_module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -114,7 +145,10 @@ def test_who_answers_late_or_never_keeps_nobody_waiting(monkeypatch: pytest.Monk
         def answer(self, message: Message) -> Message:
             node = message.metadata.dst_node_id
             self.greeted.append(node)
-            return Message(_introduction(node - 11, dids[node]), reply_to=message)
+            return Message(
+                _introduction(node - 11, keys[node], nonce=message.content.config_records[CONFIG][NONCE]),
+                reply_to=message,
+            )
 
         def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
             """Node 12 takes 30 s for an answer; node 13's first one is lost."""
@@ -122,7 +156,7 @@ def test_who_answers_late_or_never_keeps_nobody_waiting(monkeypatch: pytest.Monk
             return super().pull_messages(name for name in message_ids if now[0] >= late.get(name, 0.0))
 
     grid = Grid()
-    roster = Roster(3, ConfigRecord())
+    roster = Roster(3, ConfigRecord({"run": RUN}))
     roster.gather(grid, timeout=100.0, least=1)  # type: ignore[arg-type]
     assert ([member.agent for member in roster.members()], now[0]) == ([0], 0.0)
     roster.gather(grid, timeout=100.0, least=2)  # type: ignore[arg-type]
@@ -137,14 +171,69 @@ def test_who_answers_late_or_never_keeps_nobody_waiting(monkeypatch: pytest.Monk
 
 
 def test_addresses_are_handed_on_and_bad_ones_keep_nobody_else_out() -> None:
-    dids = [did_from_public_key(public_key_of(generate_private_key())) for _ in range(3)]
-    roster = Roster(3, ConfigRecord())
+    keys = [generate_private_key() for _ in range(3)]
+    roster = Roster(3, ConfigRecord({"run": RUN}))
     for agent, addresses in ((0, '["127.0.0.1:1"]'), (1, "[]"), (2, '["example.org:1"]')):
-        content = _introduction(agent, dids[agent])
+        content = _introduction(agent, keys[agent])
         content.config_records[CONFIG][ADDRESSES] = addresses
-        roster._admit(11 + agent, content)
+        roster._admit(11 + agent, content, NONCE_SENT)
     assert [member.agent for member in roster.members()] == [0, 1]
     assert json.loads(str(roster.introduction()[ADDRESSES])) == {"0": ["127.0.0.1:1"]}
     assert ADDRESSES not in roster.introduction({1})
     roster.moved(1, ("10.0.0.1:2",))
     assert json.loads(str(roster.introduction()[ADDRESSES])) == {"0": ["127.0.0.1:1"], "1": ["10.0.0.1:2"]}
+
+
+def test_nobody_takes_a_place_without_its_key() -> None:
+    """A did:key is public: who names one must sign what it was greeted with, for this run and number."""
+    true, false = generate_private_key(), generate_private_key()
+    roster = Roster(2, ConfigRecord({"run": RUN}))
+    for node, content in enumerate(
+        (
+            _introduction(0, false, claims=_did(true)),
+            _introduction(0, true, nonce=bytes(16)),  # of another greeting
+            _introduction(1, true),  # of another number
+        )
+    ):
+        if node == 2:
+            content.config_records[CONFIG]["agent"] = 0
+        roster._admit(node, content, NONCE_SENT)
+    bare = _introduction(0, true)
+    del bare.config_records[CONFIG][PROOF]
+    roster._admit(3, bare, NONCE_SENT)
+    assert roster.members() == [] and all(
+        "agent 0" in fault or PROOF in fault for fault in roster._faults.values()
+    )
+    roster._admit(4, _introduction(0, true), NONCE_SENT)
+    roster._admit(5, _introduction(0, false, claims=_did(true)), NONCE_SENT)
+    assert [(member.agent, member.node) for member in roster.members()] == [(0, 4)]
+
+
+def test_no_agent_is_further_than_the_run_reaches() -> None:
+    roster = Roster(2, ConfigRecord({"run": RUN}), last_round=20)
+    roster._admit(11, _introduction(0, generate_private_key(), round=10**9), NONCE_SENT)
+    roster._admit(12, _introduction(1, generate_private_key(), round=20), NONCE_SENT)
+    ahead = _introduction(0, generate_private_key())
+    ahead[OUTBOX] = pack_envelopes({"21/0": b"x"})
+    roster._admit(13, ahead, NONCE_SENT)
+    assert [member.agent for member in roster.members()] == [1]
+    assert "from 0 to 20" in roster._faults[11] and "of round 20 at most" in roster._faults[13]
+
+
+def test_a_run_goes_on_where_the_network_was_and_not_where_its_slowest_agent_is(tmp_path: Path) -> None:
+    recipe = load_recipe("smoke", ["rounds=9"])
+    keys = [generate_private_key() for _ in range(3)]
+
+    def finished(rounds: tuple[int, int, int], booked: int) -> int:
+        roster = Roster(3, ConfigRecord({"run": RUN}), last_round=9)
+        for agent, round in enumerate(rounds):
+            roster._admit(11 + agent, _introduction(agent, keys[agent], round=round), NONCE_SENT)
+        history = History(tmp_path / f"{booked}-{rounds}.jsonl")
+        for number in range(1, booked + 1):
+            history.add(Event("train", number, 0, {}, "aa"))
+        return server_app._finished(recipe, roster, history)
+
+    assert finished((6, 6, 6), 6) == 6 and finished((7, 6, 6), 6) == 6 and finished((0, 0, 0), 0) == 0
+    assert finished((7, 6, 6), 7) == 6, "killed in the middle of round 7"
+    assert finished((6, 6, 2), 6) == 5, "one was away since round 2: homes answer for their last two rounds"
+    assert finished((6, 6, 0), 6) == 5, "one has a new home"

@@ -31,7 +31,9 @@ from clients.client_app import app
 from clients.messages import (
     CONFIG,
     MAIL,
+    NONCE,
     OUTBOX,
+    PROOF,
     ROUND,
     config_value,
     pack_envelopes,
@@ -40,6 +42,7 @@ from clients.messages import (
 )
 from strategies.roster import HELLO
 from symphony_fl.exchange.identity import did_from_public_key, public_key_of
+from symphony_fl.exchange.possession import prove
 from symphony_fl.recipe import Recipe
 
 Handler = Callable[[int, Message], Message]  # agent, message -> reply
@@ -172,7 +175,9 @@ class Scripted:
             round = self.rounds.get(agent, 0)
             kept = range(max(1, round - 1), round + 1)  # the last two rounds, as a home keeps them
             outbox = {f"{own}/0": self.envelope(agent, own) for own in kept}
-            config = ConfigRecord({"agent": agent, "did": self.did(agent), "round": round, "base": "b"})
+            did, nonce = self.did(agent), config_value(content, NONCE, bytes)
+            proof = prove(self.keys[agent], config_value(content, "run", str), nonce, agent)
+            config = ConfigRecord({"agent": agent, "did": did, "round": round, "base": "b", PROOF: proof})
             return Message(RecordDict({CONFIG: config, OUTBOX: pack_envelopes(outbox)}), reply_to=message)
         if agent in self.broken:
             raise RuntimeError("broken")
