@@ -59,8 +59,8 @@ def test_weights_reach_everyone_who_is_there_once(agents: int, fanout: int, data
         ),
         (
             "async1_centralized",
-            "centralized.parts=3",
-            "centralized.parts = 3: must be from the number of workers, 4",
+            "centralized.parts=2",
+            "centralized.parts = 2: must be from the number of workers, 3",
         ),
         (
             "sync_centralized",

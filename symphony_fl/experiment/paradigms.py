@@ -149,8 +149,23 @@ def total_samples(recipe: Recipe) -> int:
 
 def _recipe(name: str, seed: int, model: str, quick: bool) -> Recipe:
     recipe = load_recipe(name, [f"seed={seed}", "tracking.trace=true", f"tracking.experiment={TRACKING}"])
+    recipe = _in_step(recipe)
     recipe = _on_tiny(recipe) if model == TINY else _on_model(recipe, load_recipe(model))
     return _shortened(recipe) if quick else recipe
+
+
+def _in_step(recipe: Recipe) -> Recipe:
+    """Where every agent learns, in rounds as long as those of `default`: what is exchanged and evaluated is then
+    exchanged and evaluated as often."""
+    if is_centralized(recipe):
+        return recipe
+    main = load_recipe(GOSSIP)
+    return replace(
+        recipe,
+        rounds=main.rounds,
+        learner=replace(recipe.learner, steps=main.learner.steps),
+        tasks=replace(recipe.tasks, evaluate_every=main.tasks.evaluate_every),
+    )
 
 
 def _on_tiny(recipe: Recipe) -> Recipe:

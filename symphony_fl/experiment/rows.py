@@ -13,7 +13,7 @@ Formulas: `paper_metrics.py`, `learning/affinity.py`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from symphony_fl.recipe import Recipe
 Row = dict[str, Any]
 CONVERGED = 0.95
 """The share of the final gain at which a run is said to have converged."""
+WINDOW = 1 / 15
+"""The share of a run's samples, a round of `default`, over which the first and the last reward are means."""
 
 
 def run_row(planned: Planned, folder: Path) -> Row:
@@ -122,22 +124,39 @@ def _curves(history: History, recipe: Recipe) -> dict[str, Any]:
 
 def _bytes_and_gains(history: History, recipe: Recipe, curves: dict[str, Any]) -> dict[str, float | None]:
     """kB per agent, and of the whole network what was parameters: all that agents send, but where one trains on what
-    others generate, what those received, for they send rollouts. The reward's gain is from first to last report."""
+    others generate, what those received, for they send rollouts, and under FedAvg what comes back, too. The reward's
+    gain is from the first samples to the last, as many in all paradigms."""
     sent, received = history.total("bytes/sent"), history.total("bytes/received")
     parameters = sum(sent.values())
     if is_centralized(recipe):
         parameters = sum(size for agent, size in received.items() if agent != TRAINER)
+    elif recipe.strategy == "fedavg":
+        parameters += sum(received.values())
     each = parameters / recipe.agents
-    accuracy, reward = curves["accuracy"], curves["reward"]
+    accuracy = curves["accuracy"]
+    first, last = _ends(curves["reward"])
     return {
         "kilobytes/sent": sum(sent.values()) / recipe.agents / 1000,
         "kilobytes/received": sum(received.values()) / recipe.agents / 1000,
         "kilobytes/parameters": parameters / 1000,
         "accuracy/per_kilobyte": gain_per_kilobyte(accuracy[0][1], accuracy[-1][1], each),
-        "reward/per_kilobyte": gain_per_kilobyte(reward[0][1], reward[-1][1], each) if reward else None,
-        "reward/first": reward[0][1] if reward else None,
-        "reward/last": reward[-1][1] if reward else None,
+        "reward/per_kilobyte": None
+        if first is None or last is None
+        else gain_per_kilobyte(first, last, each),
+        "reward/first": first,
+        "reward/last": last,
     }
+
+
+def _ends(curve: Sequence[tuple[float, float]]) -> tuple[float | None, float | None]:
+    """Means over the first and the last `WINDOW` of a curve over samples, of one point at least."""
+    if not curve:
+        return None, None
+    window = max(WINDOW * curve[-1][0], curve[0][0])
+    return (
+        _mean([y for x, y in curve if x <= window]),
+        _mean([y for x, y in curve if x > curve[-1][0] - window]),
+    )
 
 
 def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:

@@ -63,9 +63,9 @@ def _broadcast(rows: Rows) -> Table:
         "Bytes and freshness",
         *table,
         "Bytes as counted on the wire, headers and signatures included, over the whole run; what workers send are "
-        "rollouts, so only what they receive counts as parameters. The ratios are of parameters' bytes to those of "
-        "`async2_full` and `fedavg`. Staleness: rounds (centralised: RL steps) between making and using an update or "
-        "a rollout's weights.",
+        "rollouts, so only what they receive counts as parameters; under FedAvg both ways do. The ratios are of "
+        "parameters' bytes to those of `async2_full` and `fedavg`. Staleness: rounds (centralised: RL steps) "
+        "between making and using an update or a rollout's weights.",
     )
 
 
@@ -90,8 +90,10 @@ def _generalisation(rows: Rows) -> Table:
         "generalisation",
         "Task accuracy and generalization",
         *table,
-        "After training. Harder: longer questions than any that was trained. Unseen: skills nobody trained on. "
-        "“Gained there” is after less before.",
+        "After training. Harder: longer questions than any that was trained. Unseen: skills that no agent trained "
+        "on. The embedded model's warm start did show these, and with the slip that it also makes at the trained "
+        "ones: what is gained there is that the slip is unlearnt, not that a skill is found. “Gained there” is "
+        "after less before.",
     )
 
 
@@ -128,9 +130,10 @@ def _similarity(rows: Rows) -> Table:
         "similarity",
         "Parameter similarity",
         *table,
-        "Cosines. Smoothness: of an agent's successive local updates. Between agents: mean over pairs, of the last "
-        "local updates and of the movement since the start. Drift: distance to the neighbours (where changes travel: "
-        "to what they know of one) over distance moved.",
+        "Cosines. Smoothness: of an agent's successive local updates, which are of 8 steps each, in centralised "
+        "paradigms of one: the shorter, the more of it is the optimizer's momentum. Between agents: mean over "
+        "pairs, of the last local updates and of the movement since the start. Drift: distance to the neighbours "
+        "(where changes travel: to what they know of one) over distance moved.",
     )
 
 
@@ -155,9 +158,9 @@ def _interaction(rows: Rows) -> Table:
         "interaction",
         "Interaction success",
         *table,
-        "Reward of the first and last round's rollouts. Merged: of all updates meant for another agent, those it "
-        "merged (what is under way at the end is missing); centralised: rollouts used of those dealt out. "
-        "Collaboration: accuracy less that of `isolated` at equal samples, paired by seed.",
+        "Reward: mean over the first and the last 15th of all samples, a round of `default`. Merged: of all updates "
+        "meant for another agent, those it merged (what is under way at the end is missing); centralised: rollouts "
+        "used of those dealt out. Collaboration: accuracy less that of `isolated` at equal samples, paired by seed.",
     )
 
 
@@ -214,7 +217,8 @@ def _delay(rows: Rows) -> Table:
         ("paradigm", "recipe", "without delay", "staleness", "difference in accuracy"),
         tuple(found),
         "Each asynchronous paradigm against its synchronous sibling, paired by seed: below 0 is what delay costs. "
-        "`async_gossip` has a complete graph, its sibling a ring.",
+        "`async_gossip` differs in more than delay: its devices have four speeds, so a slow one's skills are learnt in "
+        "fewer rounds, and its graph is complete, its sibling's a ring.",
     )
 
 
@@ -241,9 +245,9 @@ def _time(rows: Rows) -> Table:
         "Simulated minutes to accuracy",
         *by_paradigm(rows, columns | {"free transfers": partial(minutes, link=FREE)}),
         f"Until the first evaluation with an accuracy of {level:.3f}, {TIMED_SHARE:.0%} of what `{best}` gains, on "
-        "simulated devices (RTX 4090, RTX 3060, Jetson AGX Orin, Apple M2, dealt out in turn) with links of that "
-        "speed. `async_gossip` lived by its own clock, on these devices, with free transfers. In brackets: seeds that "
-        "got there.",
+        "simulated devices (RTX 4090, RTX 3060, Jetson AGX Orin, Apple M2, one for each agent; the server of "
+        f"`{CENTRAL}` is the first, alone) with links of that speed. `async_gossip` lived by its own clock, on these "
+        "devices, with free transfers. In brackets: seeds that got there.",
     )
 
 

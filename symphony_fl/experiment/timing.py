@@ -1,7 +1,7 @@
 """Simulated time of the paradigms on the paper's devices, over links of several speeds (`simulated_time.py`).
 
-Everybody has the same devices, dealt out in turn: a trainer has the first. `async_gossip` lives by a clock of its own
-while it runs, on the same devices and with transfers that take no time, and is told as it was.
+The agents of all paradigms have the same devices, dealt out in turn: a trainer has the first. `async_gossip` lives by
+a clock of its own while it runs, on the same devices and with transfers that take no time, and is told as it was.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from symphony_fl.recipe import Recipe, load_recipe
 
 SMALL = (
     "rounds=4", "learner.prompts=8", "learner.samples=4", "tasks.held_out=2", "tasks.evaluate_every=4",
-    "tasks.skills=[reverse,max,add]", "tracking.agents=false",
+    "tasks.skills=[reverse,max,add]", "tracking.agents=false", "agents=5",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def trained(history: History, name: str) -> list[float | None]:
 
 
 def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -> None:
-    alone, _ = whole(tmp_path / "alone", "sync_centralized", *SMALL)
+    alone, _ = whole(tmp_path / "alone", "sync_centralized", *SMALL, "agents=1")
     for agents in (3, 5):
         overrides = (*SMALL, "centralized.lag=0", f"agents={agents}")
         shared, history = whole(tmp_path / str(agents), "async1_centralized", *overrides)

@@ -41,7 +41,7 @@ def test_unequal_paradigms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         paradigms, "network_samples", lambda recipe: real(recipe) + (recipe.strategy == "isolated")
     )
-    with pytest.raises(RecipeError, match="samples of the paradigms differ.*default 61,440, isolated 61,470"):
+    with pytest.raises(RecipeError, match="samples of the paradigms differ.*default 61,440, isolated 61,455"):
         plan(["default", "isolated"], [0], "tiny", False)
 
 
@@ -55,7 +55,17 @@ def test_another_model_brings_its_adapter_learner_and_tasks() -> None:
         assert recipe.tasks.skills == model.tasks.skills
         assert recipe.tasks.unseen == ["smaller", "next_number"]
         assert recipe.learner.learning_rate == model.learner.learning_rate
-        assert recipe.learner.steps == load_recipe(item.paradigm).learner.steps
+        assert recipe.learner.steps == (1 if recipe.strategy == "centralized" else 8)
+
+
+def test_agents_that_learn_exchange_and_evaluate_equally_often() -> None:
+    found = {item.paradigm: item.recipe for item in plan(list(paradigms.BY_NAME), [0], "tiny", False)}
+    learning = [recipe for recipe in found.values() if recipe.strategy != "centralized"]
+    assert {(r.rounds, r.learner.steps, r.tasks.evaluate_every, r.agents) for r in learning} == {
+        (15, 8, 3, 4)
+    }
+    grids = {r.tasks.evaluate_every * network_samples(r) for r in found.values()}
+    assert grids == {12_288}, "samples between two evaluations"
 
 
 @pytest.mark.parametrize("model", ["tinyllama", "mistral7b", "phi2"])

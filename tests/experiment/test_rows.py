@@ -10,7 +10,7 @@ import pytest
 from paper_runs import SENT, write_run
 
 from symphony_fl.experiment.paradigms import plan
-from symphony_fl.experiment.rows import Row, run_row
+from symphony_fl.experiment.rows import Row, _ends, run_row
 from symphony_fl.history import Event, History
 
 
@@ -68,10 +68,24 @@ def test_agents_alone_send_nothing_and_one_trainer_has_nobody_to_be_compared_wit
 
 
 def test_of_a_trainers_workers_only_what_they_receive_counts_as_parameters(tmp_path: Path) -> None:
-    found = _row(tmp_path, "async1_centralized")["scalars"]  # 4 steps, a trainer and 4 workers
+    found = _row(tmp_path, "async1_centralized")["scalars"]  # 4 steps, a trainer and 3 workers
     assert found["kilobytes/sent"] == 4 * SENT / 1000
-    assert found["kilobytes/parameters"] == 4 * 4 * SENT / 1000
-    assert found["accuracy/per_kilobyte"] == pytest.approx(0.6 / (4 * 4 * SENT / 1000 / 5))
+    assert found["kilobytes/parameters"] == 4 * 3 * SENT / 1000
+    assert found["accuracy/per_kilobyte"] == pytest.approx(0.6 / (4 * 3 * SENT / 1000 / 4))
+
+
+def test_under_fedavg_both_ways_count_as_parameters(tmp_path: Path) -> None:
+    found = _row(tmp_path, "fedavg")["scalars"]
+    assert found["kilobytes/parameters"] == pytest.approx(
+        4 * (found["kilobytes/sent"] + found["kilobytes/received"])
+    )
+
+
+def test_first_and_last_reward_are_of_as_many_samples_however_long_rounds_are() -> None:
+    fine = [(float(x), x / 60.0) for x in range(1, 61)]  # 60 points, a 15th of which is 4
+    assert _ends(fine) == (pytest.approx(2.5 / 60), pytest.approx(58.5 / 60))
+    assert _ends([(30.0, 0.2), (60.0, 0.4)]) == (0.2, 0.4), "one point at least"
+    assert _ends([]) == (None, None)
 
 
 def test_out_of_step_agents_are_told_by_their_own_clock(tmp_path: Path) -> None:
