@@ -20,6 +20,7 @@ import json
 import os
 import queue
 import re
+import select
 import signal
 import socket
 import threading
@@ -49,15 +50,18 @@ MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds 
 CONNECTIONS = 8  # served at a time
 FRAME_SECONDS = 60.0  # for a whole frame to arrive or leave
 LOCK_SECONDS = 10.0  # a predecessor may still be on its way out
+LOOK_SECONDS = 1.0  # between two looks whether whoever asked is still there
 IDLE_SECONDS = 0.5  # how often an idle agent looks whether there is something to work ahead
 
 
 @dataclass
 class Request:
-    """A message on its way to the working thread, and the answer on its way back: (word, body)."""
+    """A message on its way to the working thread, and the answer on its way back: (word, body). `gone`: whoever asked
+    is not there any more."""
 
     kind: str
     body: bytes
+    gone: bool = False
     answer: queue.Queue[tuple[str, bytes]] = field(default_factory=lambda: queue.Queue(1))
 
 
@@ -74,7 +78,7 @@ class AgentProcess:
     def __init__(self, device: Path, number: int, endpoint: Callable[[bytes], Endpoint]) -> None:
         self.device = device
         self.service = Service(number, self.home_of, lasting=True, endpoint=endpoint)
-        self._requests: queue.Queue[Request] = queue.Queue(CONNECTIONS)
+        self._requests: queue.Queue[Request] = queue.Queue()  # of whoever has a place, and of the dead, empty
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._started = time.monotonic()
         self._busy: tuple[str, float] | None = None
@@ -139,6 +143,8 @@ class AgentProcess:
         except queue.Empty:
             self._work_ahead()
             return
+        if request.gone:
+            return
         self._busy = (request.kind, time.monotonic())
         try:
             request.answer.put((OK, to_bytes(self.service.answer(request.kind, from_bytes(request.body)))))
@@ -193,8 +199,7 @@ class AgentProcess:
                     return
                 request = Request(kind, body)
                 self._requests.put(request)
-                word, answer = request.answer.get()
-                send_frame(connection, word, answer)
+                send_frame(connection, *_awaited(request, connection))
         except (
             FrameError,
             OSError,
@@ -202,6 +207,24 @@ class AgentProcess:
             log(WARNING, "agent process: a connection failed: %s", error)
         finally:
             self._places.release()
+
+
+def _awaited(request: Request, connection: socket.socket) -> tuple[str, bytes]:
+    """The answer, as long as somebody waits for it: the dead take up no place in which health could be asked after.
+
+    Raises
+    ------
+    FrameError
+        Nobody does any more.
+    """
+    while True:
+        try:
+            return request.answer.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            readable = bool(select.select([connection], [], [], 0)[0])
+            if readable:  # one frame was in, so this is the end of the connection
+                request.gone, request.body = True, b""
+                raise FrameError(f"whoever asked to {request.kind} is gone") from None
 
 
 def _listen(listener: socket.socket, path: Path) -> None:

@@ -16,12 +16,13 @@ import pytest
 from device import greeting, health, order, start_agent
 from flwr.app import RecordDict
 
+from clients.agent_process import CONNECTIONS
 from clients.home import Home
 from clients.messages import CONFIG, METRICS, OUTBOX, unpack_details, unpack_envelopes
-from clients.messenger import AgentAway, AgentRefused, hand_over
+from clients.messenger import AgentAway, AgentRefused, hand_over, to_bytes
 from clients.service import Service
 from symphony_fl.cli import main
-from symphony_fl.edge.frames import FrameError
+from symphony_fl.edge.frames import FrameError, connect, receive_frame, send_frame
 from symphony_fl.folders import write_atomically
 from symphony_fl.recipe import Recipe, load_recipe
 
@@ -139,6 +140,26 @@ def test_killed_over_a_round_it_answers_after_its_restart_and_stops_when_told(
         hand_over(device / "agent.sock", "train", order(long, 2, {}, {}), patience=0.5)
     state = Home(device / "homes" / "a-run").load()
     assert state is not None and state.round == 1
+
+
+def test_the_dead_take_up_no_place_and_no_time(tmp_path: Path, start: Start) -> None:
+    """Nodes that die one after the other while it learns: its health is answered, so nobody kills it for that."""
+    long = load_recipe("smoke", ("agents=2", "rounds=6", "learner.steps=200"))
+    device = tmp_path / "device"
+    start(device)
+    hand_over(device / "agent.sock", "hello", greeting(long))
+    body = to_bytes(order(long, 1, {}, {}))
+    with connect(device / "agent.sock", timeout=5.0) as first:
+        send_frame(first, "train", body)
+        while health(device)["busy"] != "train":
+            time.sleep(0.01)
+        for _ in range(2 * CONNECTIONS):
+            with connect(device / "agent.sock", timeout=5.0) as other:
+                send_frame(other, "train", body)
+            assert health(device)["busy"] == "train", "the round was over: the test tested nothing"
+        first.settimeout(60.0)
+        assert receive_frame(first)[0] == "ok"
+    assert health(device)["messages"] <= 3, "of the dead nothing is answered"
 
 
 def test_what_cannot_be_answered_is_refused_and_the_next_message_answered(
