@@ -1,4 +1,4 @@
-"""What grids that stand around another one pass on to it unchanged."""
+"""What grids that stand around another one pass on to it unchanged, and how they wait for replies."""
 
 from __future__ import annotations
 

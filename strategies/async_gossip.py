@@ -78,9 +78,8 @@ class AsyncGossip(Gossip):
         self.total = rounds * roster.agents
         times = recorder.history.own_rounds()
         self.booked = {agent: max(rounds) for agent, rounds in times.items()}  # the newest of each
-        self._done = sum(
-            map(len, times.values())
-        )  # rounds of single agents; no agent's word on its number counts
+        # Rounds of single agents that are done: those that were booked, whatever numbers the agents gave them.
+        self._done = sum(map(len, times.values()))
         self._round = self._done // roster.agents  # the network's, finished
         self._due: dict[int, set[int]] = {}  # network round -> agents still to be evaluated for it
         self._outboxes: dict[int, dict[str, bytes]] = {}  # agent -> what its answer, not yet taken, brings

@@ -68,9 +68,8 @@ class Centralized(Strategy):
         self.fanout = fanout
         self.timeout = timeout
         self.mailbox = Mailbox()
-        self._weights: deque[tuple[int, Mapping[str, bytes]]] = deque(
-            maxlen=kept
-        )  # step, outbox of the trainer
+        # Steps and what the trainer gave its children with each.
+        self._weights: deque[tuple[int, Mapping[str, bytes]]] = deque(maxlen=kept)
         self._served: dict[int, int] = {}  # worker -> step after which its weights count as served directly
         self._delivered: dict[int, list[str]] = {}
         self._here: list[int] = [member.agent for member in roster.members()]
