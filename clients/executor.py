@@ -1,115 +1,131 @@
-"""Flower's executor of ClientApps, kept warm: a fork in place of a new process for every message.
+"""Runs the installed ClientApp for the messages of a device's SuperNode: one forked child per message.
 
     python -m clients.executor --runtime-api-address HOST:PORT --secret-file FILE
 
 Under `flower-supernode --isolation process`, Flower leaves it to a `flower-superexec` beside the node to start a
-`flwr-clientapp` for every message. That loads Flower each time: seconds, on any machine. This process loads Flower and
-our thin ClientApp once, asks the node for tasks as `flower-superexec` does, and runs Flower's own `run_clientapp` in a
-forked child, with the arguments `flwr-clientapp` would give it. So nothing of what Flower does with a message is done
-differently (one pause is shorter), and a ClientApp that fails takes only its child with it.
+`flwr-clientapp` for every message. That process loads Flower each time, which takes seconds, and then installs and
+imports the bundle (FAB) that came with the run. This one loads Flower and the installed ClientApp once, asks the node
+for tasks as `flower-superexec` does, and answers each in a forked child. It pulls and pushes by Flower's own functions
+and opens no bundle: the code that runs is the code installed here. A ClientApp that fails takes only its child with it.
 
-Of Flower's insides this file uses what `_internals` imports; `python -m clients.executor --check` says whether this
-version of Flower has them as expected. If not, `symphony up` says so and lets Flower start its own processes.
-
-As the ClientApp is loaded before any bundle is seen, what runs on the device is the code installed there, not code
-that came with a run.
+What is used of Flower beyond its public interface is listed, and checked at the start, by `flower_internals.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import inspect
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from logging import ERROR, INFO
 from pathlib import Path
 from typing import Any
 
+from flwr.app import Error, Message
+from flwr.clientapp import ClientApp
 from flwr.common import log
+from flwr.common.constant import ErrorCode, SubStatus
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore.app_utils import start_parent_process_monitor
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime import run_clientapp as flower
 
-FLOWER = "1.41."  # the versions this was written against and is tested with
+from clients import flower_internals
+from clients.run_admission import admit_run
+
 POLL_SECONDS = 0.1
 PULL_SECONDS = 0.05  # before a message's missing parts are asked for once more, doubling
-ARGUMENTS = (
-    "runtime_api_address",
-    "token",
-    "insecure",
-    "certificates",
-    "parent_pid",
-    "runtime_dependency_install",
-)
-
-
-class OtherFlower(RuntimeError):
-    """This version of Flower is not the one whose insides we know; the message names the difference."""
-
-
-@dataclass(frozen=True)
-class Flower:
-    """What of Flower's insides is used: one question and one function."""
-
-    acquire: Callable[[], Any]
-    run_clientapp: Callable[..., None]
 
 
 def main() -> int:
-    """Entry point; with --check 0 if Flower's insides are as expected, 3 and the reason if not."""
+    """Entry point; 3 and the reason where Flower is not the one we know."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--runtime-api-address", metavar="HOST:PORT", default="127.0.0.1:0")
-    parser.add_argument("--secret-file", metavar="FILE", type=Path, help="the node's SuperExec secret")
+    parser.add_argument("--runtime-api-address", metavar="HOST:PORT", required=True)
     parser.add_argument(
-        "--check", action="store_true", help="only say whether this version of Flower is known"
+        "--secret-file", metavar="FILE", type=Path, required=True, help="the node's SuperExec secret"
     )
     options = parser.parse_args()
     try:
-        secret = options.secret_file.read_bytes() if options.secret_file else b"check"
-        flower = _internals(options.runtime_api_address, secret)
-    except OtherFlower as error:
+        flower_internals.check()
+    except flower_internals.OtherFlower as error:
         print(error, file=sys.stderr)
         return 3
-    if not options.check:
-        import clients.client_app  # noqa: F401  loaded once, for all children
+    from clients.client_app import app  # loaded once, for all children
 
-        serve(flower, options.runtime_api_address)
+    # A fork asks for the message while the node is still fetching it; Flower would then wait a whole second.
+    pull = flower.pull_and_inflate_object_from_tree  # type: ignore[attr-defined]
+    flower.pull_and_inflate_object_from_tree = partial(pull, initial_backoff=PULL_SECONDS)  # type: ignore[attr-defined]
+    serve(options.runtime_api_address, options.secret_file.read_bytes(), app)
     return 0
 
 
-def serve(flower: Flower, address: str) -> None:
+def serve(address: str, secret: bytes, app: ClientApp) -> None:
     """Fork a child for every task of the node at `address`, for ever. Starts no thread: forks copy none."""
+    acquire = _task_source(address, secret)
     log(INFO, "executor: asking %s for messages", address)
     while True:
-        answer = flower.acquire()
+        answer = acquire()
         if answer.HasField("task") and answer.token:
-            _fork(flower, address, answer.token)
+            _fork(partial(answer_task, address, answer.token, app, os.getpid()))
         else:
             time.sleep(POLL_SECONDS)
         _reap()
 
 
-def _fork(flower: Flower, address: str, token: str) -> None:
-    parent = os.getpid()
+def answer_task(address: str, token: str, app: ClientApp, parent: int) -> None:
+    """What `flwr-clientapp` does with a task, less the bundle: pull the message, call the app, push its reply.
+
+    Parameters
+    ----------
+    address : of the SuperNode's local API
+    token : of the task
+    app : the installed one
+    parent : this process ends when that one does
+    """
+    start_parent_process_monitor(parent)
+    client = _client(
+        address, [RuntimeVersionHttpInterceptor("flwr-clientapp"), RuntimeTokenHttpInterceptor(token)]
+    )
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    message, context, run, _ = flower.pull_task_input(client)
+    status, details = SubStatus.COMPLETED, ""
+    try:
+        admit_run(run)
+        reply = app(message, context)
+    except Exception as error:  # as Flower does: whatever a ClientApp raises is the reply
+        log(ERROR, "executor: the ClientApp failed", exc_info=error)
+        status, details = SubStatus.FAILED, f"{type(error).__name__}: {error}"
+        reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, details), reply_to=message)
+    flower.push_message(client, reply, context)
+    flower.push_task_output(client=client, context=context, sub_status=status, details=details)
+    heartbeat.stop()
+    client.close()
+
+
+def _fork(work: Callable[[], None]) -> None:
+    """Do the work in a child process, which ends whatever happens."""
+    assert threading.active_count() == 1, "a fork copies one thread only"
     if os.fork():
         return
     status = 1
     try:
-        flower.run_clientapp(
-            runtime_api_address=address,
-            token=token,
-            insecure=True,  # loopback, on a port that only tokens open
-            certificates=None,
-            parent_pid=parent,
-            runtime_dependency_install=False,
-        )
-    except SystemExit as end:  # how Flower ends its processes
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException as error:  # a child must end here, whatever happens
-        log(ERROR, "executor: a ClientApp failed", exc_info=error)
+        work()
+        status = 0
+    except BaseException as error:  # a child must end here
+        log(ERROR, "executor: a message was not answered", exc_info=error)
     finally:
         with suppress(OSError):  # the log may lie on a full disk; the child must end here all the same
             sys.stdout.flush()
@@ -129,52 +145,24 @@ def _reap() -> None:
         return
 
 
-def _internals(address: str, secret: bytes) -> Flower:
-    """The parts of Flower used here, after checking that they are as expected.
+def _task_source(address: str, secret: bytes) -> Callable[[], Any]:
+    """A function that asks the node for its next task of a ClientApp."""
+    auth = SuperExecAuthHttpInterceptor(
+        master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
+    )
+    client = _client(address, [RuntimeVersionHttpInterceptor(component_name="SuperExec"), auth])
+    return partial(client.AcquireTask, AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
 
-    Raises
-    ------
-    OtherFlower
-        Another version, or a name or argument is missing.
-    """
-    if not version("flwr").startswith(FLOWER):
-        raise OtherFlower(f"flwr {version('flwr')}: the warm executor knows {FLOWER}x")
-    try:
-        from flwr.proto.runtime_pb2 import AcquireTaskRequest
-        from flwr.supercore.constant import TaskType
-        from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
-        from flwr.supercore.retry import make_simple_http_retry_invoker
-        from flwr.supercore.runtime import RuntimeHttpClient
-        from flwr.supernode.runtime import run_clientapp as module
-        from flwr.supernode.runtime.run_clientapp import (  # type: ignore[attr-defined]
-            pull_and_inflate_object_from_tree as pull,
-        )
-        from flwr.supernode.runtime.run_clientapp import run_clientapp
-    except ImportError as error:
-        raise OtherFlower(f"flwr {version('flwr')}: {error}") from None
-    missing = set(ARGUMENTS) ^ set(inspect.signature(run_clientapp).parameters)
-    if missing:
-        raise OtherFlower(
-            f"flwr {version('flwr')}: run_clientapp's arguments differ: {', '.join(sorted(missing))}"
-        )
-    if "initial_backoff" not in inspect.signature(pull).parameters:
-        raise OtherFlower(f"flwr {version('flwr')}: pulling objects takes no initial_backoff")
-    # A fork asks for the message while the node is still fetching it; Flower would then wait a whole second.
-    module.pull_and_inflate_object_from_tree = functools.partial(pull, initial_backoff=PULL_SECONDS)  # type: ignore[attr-defined]
-    client = RuntimeHttpClient.from_server_address(
+
+def _client(address: str, interceptors: list[Any]) -> RuntimeHttpClient:
+    """Of the node's local API: loopback, on a port that only tokens open, so without TLS."""
+    return RuntimeHttpClient.from_server_address(
         server_address=address,
         insecure=True,
         root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-            SuperExecAuthHttpInterceptor(
-                master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
-            ),
-        ],
+        interceptors=interceptors,
         retry_invoker=make_simple_http_retry_invoker(),
     )
-    request = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
-    return Flower(lambda: client.AcquireTask(request), run_clientapp)
 
 
 if __name__ == "__main__":

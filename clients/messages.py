@@ -1,6 +1,6 @@
 """What travels between a node and the server, in Flower's records. The only place that knows their keys.
 
-    hello     server -> node: run, recipe              node -> server: agent number, did:key, rotations, addresses,
+    hello     server -> node: protocol, run, recipe    node -> server: agent number, did:key, rotations, addresses,
                                                                        round, outbox
     train     server -> node: run, round, roster, mail  node -> server: metrics, details, outbox (or arrays)
     evaluate  server -> node: the same                  node -> server: metrics, details
@@ -25,7 +25,11 @@ from flwr.common.serde import recorddict_to_proto
 from clients.addresses import AddressError, read_address_book, read_addresses
 from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.refusals import EnvelopeError
+from symphony_fl.recipe import Recipe
 
+PROTOCOL = (
+    1  # version of what this module describes; raised when nodes and servers of two versions would misread it
+)
 CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
@@ -39,6 +43,20 @@ MAX_ENVELOPES = 4096  # envelopes in one message
 
 class MessageError(ValueError):
     """A message that does not hold what its kind must hold; names the record and the key."""
+
+
+def pack_greeting(run: str, recipe: Recipe) -> ConfigRecord:
+    """What every node is told of a run before it takes part; the roster adds a nonce."""
+    return ConfigRecord(
+        {"protocol": PROTOCOL, "run": run, "digest": recipe.digest, "recipe": recipe.to_json()}
+    )
+
+
+def check_protocol(content: RecordDict) -> None:
+    """Raises MessageError for a greeting by a server whose messages are of another version."""
+    theirs = config_value(content, "protocol", int)
+    if theirs != PROTOCOL:
+        raise MessageError(f"{CONFIG}.protocol = {theirs}: must be {PROTOCOL}, as of the code installed here")
 
 
 def pack_envelopes(envelopes: Mapping[str, bytes]) -> ArrayRecord:

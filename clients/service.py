@@ -35,6 +35,7 @@ from clients.messages import (
     ROTATIONS,
     ROUND,
     MessageError,
+    check_protocol,
     config_value,
     pack_adapter,
     pack_envelopes,
@@ -142,6 +143,7 @@ class Service:
             agent.home.release()
 
     def _hello(self, content: RecordDict) -> RecordDict:
+        check_protocol(content)
         recipe_json = config_value(content, "recipe", str)
         recipe = check_recipe(recipe_from_json(recipe_json))
         if self.number >= recipe.agents:  # a spare node: it has no part in this run, hence no home

@@ -15,7 +15,7 @@ from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from clients.messages import ARRAYS, CONFIG, ROUND
+from clients.messages import ARRAYS, CONFIG, ROUND, pack_greeting
 from clients.patience import patient
 from strategies.apart import Apart
 from strategies.choice import recipe_strategy
@@ -71,7 +71,7 @@ def _run(grid: Grid, run: Run) -> None:
     log(INFO, "symphony: recipe %s (digest %s), folder %s", recipe.name, recipe.digest, folder)
     history = History(folder / "history.jsonl")
     tracker = Tracker(recipe.tracking.uri or default_tracking_uri(), recipe, run.name, folder)
-    greeting = ConfigRecord({"run": run.name, "digest": recipe.digest, "recipe": recipe.to_json()})
+    greeting = pack_greeting(run.name, recipe)
     roster = Roster(recipe.agents, greeting, last_round(recipe))
     started = time.monotonic()
     try:

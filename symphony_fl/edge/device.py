@@ -6,7 +6,8 @@
                      flwr/, logs/              Flower's files; what each program says
 
 Three programs: the agent process, with the model in it; Flower's SuperNode; and the executor, which hands the node's
-messages to the agent. The last two are one unit: a node that comes back has a new port and a new secret.
+messages to the agent. The last two are one unit: a node that comes back has a new port and a new secret. Only the code
+installed here runs: no bundle that comes with a run is fetched, and with a Flower that is not known nothing starts.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ def up(device: Device, needs: Needs, say: Callable[[str], None]) -> None:
     say(f"agent {device.number}: {did}")
     if not device.insecure:
         say(f"this device's public key, to be admitted to the network: {public}")
-    warm = _warm_executor(say)
+    _check_flower()
     with locked(folder / "up.lock", 1.0, EdgeError(f"{folder}: this device is up already")):
         supervisor = Supervisor(environment(folder, device.threads), CHECKOUT, _made(folder / "logs"), say)
         agent = Unit("agent", lambda: [_agent(device, folder)])
-        node = Unit("node", lambda: _node(device, folder, warm))
+        node = Unit("node", lambda: _node(device, folder))
         supervisor.run([agent, node])
     say("stopped")
 
@@ -170,12 +171,11 @@ def _well(word: dict[str, object] | None, longest: float) -> bool:
     return isinstance(busy, int | float) and busy < longest
 
 
-def _node(device: Device, folder: Path, warm: bool) -> Sequence[Program]:
+def _node(device: Device, folder: Path) -> Sequence[Program]:
     """SuperNode and executor; the secret between them and the node's port are new at every start."""
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "clients.supernode", "--superlink", device.superlink]
     command += ["--port", address.rpartition(":")[2]]
-    command += ["--isolation", "process" if warm else "subprocess"]
     command += [
         "--node-config",
         f"partition-id={device.number} socket={json.dumps(str(folder / 'agent.sock'))}",
@@ -186,8 +186,6 @@ def _node(device: Device, folder: Path, warm: bool) -> Sequence[Program]:
         command += ["--auth-supernode-private-key", str(folder / "node.key")]
         if device.root_certificates is not None:
             command += ["--root-certificates", str(device.root_certificates)]
-    if not warm:
-        return [Program("node", command, _explain_node)]
     secret = folder / "secret"
     secret.unlink(missing_ok=True)
     descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -199,20 +197,23 @@ def _node(device: Device, folder: Path, warm: bool) -> Sequence[Program]:
     return [Program("node", command, _explain_node), Program("executor", executor, _last_line)]
 
 
-def _warm_executor(say: Callable[[str], None]) -> bool:
-    """Whether our executor knows this version of Flower. If not: slower, and said aloud."""
+def _check_flower() -> None:
+    """Refuse to start with a Flower whose internals are not the ones that keep foreign code off the device.
+
+    Raises
+    ------
+    EdgeError
+        It is another one. There is no fallback: Flower's own programs run whatever a run brings along.
+    """
     asked = subprocess.run(
-        [sys.executable, "-m", "clients.executor", "--check"],
+        [sys.executable, "-m", "clients.flower_internals"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
     )
-    if asked.returncode == 0:
-        return True
-    reason = (asked.stderr.strip().splitlines() or [f"status {asked.returncode}"])[-1]
-    say(f"{reason}; Flower starts a process for every message instead, which takes seconds each")
-    return False
+    if asked.returncode:
+        raise EdgeError(_last_line(asked.stderr) or f"clients.flower_internals: status {asked.returncode}")
 
 
 def _explain_node(tail: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from symphony_fl.edge.device import health
 from symphony_fl.edge.private import EdgeError
+from symphony_fl.edge.refused_runs import read_refused_runs
 
 BEST = 3  # skills shown of an agent
 
@@ -34,7 +35,7 @@ class AgentStatus:
 
 
 def device_status(folder: Path) -> dict[str, Any]:
-    """The agent process's word.
+    """The agent process's word, and how many messages of runs the device refused.
 
     Raises
     ------
@@ -44,7 +45,8 @@ def device_status(folder: Path) -> dict[str, Any]:
     word = health(folder)
     if word is None:
         raise EdgeError(f"{folder}: no agent process answers; start it by: symphony up")
-    return word
+    refused = read_refused_runs(folder)
+    return word | ({"refused_runs": refused} if refused else {})
 
 
 def run_status(folder: Path) -> list[AgentStatus]:
@@ -155,4 +157,6 @@ def _book(agent: AgentStatus, event: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,13 +40,6 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_nobody_answers_where_no_agent_process_is(tmp_path: Path) -> None:
     assert health(tmp_path) is None
-
-
-def test_the_warm_executor_knows_the_flower_it_is_tested_with() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "clients.executor", "--check"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def _books(run: Path) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 from loopback import Loopback
 
+from clients.messages import pack_greeting
 from strategies import server_app
 from strategies.roster import Roster
 from symphony_fl.history import History
@@ -36,7 +36,7 @@ def play(tmp_path: Path, uri: str) -> Play:
         folder.mkdir(exist_ok=True)
         history = History(folder / "history.jsonl")
         tracker = Tracker(uri, recipe, name, folder)
-        greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
+        greeting = pack_greeting(name, recipe)
         with loop.working() as grid:
             roster = Roster(recipe.agents, greeting)
             server_app._rounds(around(grid), server_app.Run(recipe, name, folder), roster, history, tracker)

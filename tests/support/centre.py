@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.home import Home
-from clients.messages import OUTBOX, pack_envelopes, unpack_envelopes
+from clients.messages import OUTBOX, pack_envelopes, pack_greeting, unpack_envelopes
 from clients.service import Service
 from strategies.choice import recipe_strategy
 from strategies.recorder import Recorder
@@ -79,7 +79,7 @@ def play(network: Network, steps: int | None = None) -> History:
     recipe, folder = network.recipe, network.folder
     history = History(folder / "history.jsonl")
     tracker = Tracker(f"sqlite:///{_tracking().name}/mlflow.db", recipe, "a-run", folder)
-    greeting = ConfigRecord({"run": "a-run", "digest": recipe.digest, "recipe": recipe.to_json()})
+    greeting = pack_greeting("a-run", recipe)
     roster = Roster(recipe.agents, greeting)
     roster.gather(network, timeout=10.0, least=recipe.agents - len(network.away))  # type: ignore[arg-type]
     recorder = Recorder(

@@ -13,7 +13,7 @@ from typing import Any
 
 from flwr.app import ConfigRecord, RecordDict
 
-from clients.messages import CONFIG, MAIL, NONCE, ROUND, pack_envelopes
+from clients.messages import CONFIG, MAIL, NONCE, ROUND, pack_envelopes, pack_greeting
 from symphony_fl.edge.frames import HEALTH, connect, receive_frame, send_frame
 from symphony_fl.recipe import Recipe
 
@@ -59,13 +59,7 @@ def health(folder: Path) -> dict[str, Any]:
 
 def greeting(recipe: Recipe, run: str = RUN) -> RecordDict:
     """What the server's hello holds."""
-    return RecordDict(
-        {
-            CONFIG: ConfigRecord(
-                {"run": run, "digest": recipe.digest, "recipe": recipe.to_json(), NONCE: bytes(16)}
-            )
-        }
-    )
+    return RecordDict({CONFIG: ConfigRecord({**pack_greeting(run, recipe), NONCE: bytes(16)})})
 
 
 def order(

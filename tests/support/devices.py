@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 from device import start_agent
-from flwr.app import ConfigRecord, Message
+from flwr.app import Message
 from loopback import Loopback
 
-from clients.messages import OUTBOX, unpack_envelopes
+from clients.messages import OUTBOX, pack_greeting, unpack_envelopes
 from clients.messenger import hand_over
 from strategies import server_app
 from strategies.roster import Roster
@@ -76,7 +76,7 @@ class Devices:
         folder.mkdir()
         history = History(folder / "history.jsonl")
         tracker = Tracker(uri, recipe, name, folder)
-        greeting = ConfigRecord({"run": name, "digest": recipe.digest, "recipe": recipe.to_json()})
+        greeting = pack_greeting(name, recipe)
         self.uploaded = {}
         with self.loop.working() as grid:
             roster = Roster(recipe.agents, greeting)
