@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,17 @@ from typing import Any
 from symphony_fl.learning.executors.sql_guard import Cell, Row, SqlError, SqlLimits
 from symphony_fl.learning.executors.sql_process import PROCESS, File
 
-__all__ = ["Cell", "Database", "Row", "SqlError", "SqlLimits", "is_ordered", "parse", "same_result"]
+__all__ = [
+    "Cell",
+    "Database",
+    "Row",
+    "SqlError",
+    "SqlLimits",
+    "hold_files",
+    "is_ordered",
+    "parse",
+    "same_result",
+]
 
 _keys = itertools.count()
 
@@ -78,6 +88,15 @@ class Database:
         if "\0" in sql or any("\ud800" <= letter <= "\udfff" for letter in sql):
             raise SqlError("invalid", "NUL or surrogate in the text")
         return PROCESS.query(self._source, self._key, sql, limits, backwards)
+
+
+def hold_files(paths: Iterable[Path]) -> None:
+    """Have the process that runs queries hold these database files at once: each new one takes a new process.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    PROCESS.hold([File.at(path) for path in paths])
 
 
 def is_ordered(query: str) -> bool:

@@ -20,6 +20,7 @@ import select
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from symphony_fl.learning.executors.sql_guard import COLUMNS, Cell, Row, SqlErro
 
 GRACE_SECONDS = 0.5  # beyond a query's seconds, for a clean refusal and for the rows' way here
 _MAIN = "from symphony_fl.learning.executors.sql_worker import main; main()"
-_FILES = 128  # open in a worker at once
+_FILES = 200  # open in a worker at once
 _SCRIPTS = 64
 _HELLO_BYTES = 4096
 _REASONS = frozenset(("forbidden", "time", "memory", "too_large", "invalid"))
@@ -83,6 +84,15 @@ class SqlProcess:
             end(self._process)
         self._process = None
         self._scripts, self._forget = [], []
+
+    def hold(self, files: Sequence[File]) -> None:
+        """Have the worker hold these files from its next query on, as far as it may hold so many."""
+        with self._lock:
+            if not set(files) <= set(self._files):
+                self.close()
+                paths = {file.path for file in files}
+                held = [file for file in self._files if file.path not in paths]
+                self._files = [*held, *files][-_FILES:]
 
     def forget(self, script: int) -> None:
         """A script's database is not needed any more."""
