@@ -65,6 +65,7 @@ class State:
     roster : agent number -> did:key, pinned when first heard
     tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/letters.py`)
     letters : did:key -> newest round a letter was opened of
+    debts : did:key -> [this agent's round, seconds]: what its tasks took of the executors (`clients/credit.py`)
     reports : round -> its reply, given (again) when that round is asked for; the last rounds only
     """
 
@@ -79,6 +80,7 @@ class State:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     letters: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
+    debts: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Home:
@@ -243,6 +245,7 @@ class Home:
             "tasks": state.tasks,
             "letters": state.letters,
             "heard": state.heard,
+            "debts": state.debts,
         }
         text = json.dumps(meta)
         data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})
@@ -280,6 +283,7 @@ def _read(path: Path) -> State:
     relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
     reports = {int(number): report for number, report in meta["reports"].items()}
     kept = {name: meta[name] for name in ("round", "last_seen", "roster", "tasks", "letters", "heard")}
+    kept["debts"] = meta.get("debts", {})  # homes of this format were written without them
     return State(adapter, arrays, outbox, relay, reports=reports, **kept)
 
 

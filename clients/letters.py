@@ -4,8 +4,9 @@ A letter travels beside the envelope, to direct neighbours only, and its bytes a
 taken waits in the home, read and checked, for the next round. Refusals are counted by name and stop nothing:
 `letters_refused/<name>` (`exchange/refusals.py`), `tasks_refused/<reason>` (`learning/sharing.py`, and here:
 
-    too_many     more tasks in one letter than the run's agents share
-    inbox_full   the home holds as many tasks as it may
+    too_many      more tasks in one letter than the run's agents share
+    inbox_full    the home holds as many tasks as it may
+    out_of_time   the letter's tasks took as much executor time as their sender has left (`clients/credit.py`)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from clients.credit import allowance_of, charge
 from clients.home import State
 from clients.labels import LETTER
 from symphony_fl.asynchrony import last_round
@@ -74,18 +76,25 @@ class Letters:
         extra = len(letter.tasks) - self.most
         if extra > 0:
             counts["tasks_refused/too_many"] += extra
+        allowance = allowance_of(state, letter.sender)
+        before = allowance.left
         for place, shared in enumerate(letter.tasks[: self.most]):
+            if not allowance.left:
+                counts["tasks_refused/out_of_time"] += 1
+                continue
             if len(state.tasks) >= INBOX:  # before any executor runs
                 counts["tasks_refused/inbox_full"] += 1
                 continue
             known = {task["prompt"] for task in state.tasks}
             try:
-                task = accept(Proposal(*astuple(shared)), self.skills, known)
+                task = accept(Proposal(*astuple(shared)), self.skills, known, allowance)
             except TaskRefused as error:
                 counts[f"tasks_refused/{error.reason}"] += 1
                 continue
             counts["tasks_taken"] += 1
             state.tasks.append(_entry(task, shared, place))
+        if allowance.left < before:
+            charge(state, letter.sender, before - allowance.left, overdrawn=not allowance.left)
 
 
 def sort_mail(mail: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[bytes]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,8 @@ class Peers:
         steps = chain[: places[0] + 1]
         state.arrays[KEPT] = np.frombuffer(_kept(state) + b"".join(step.data for step in steps), np.uint8)
         state.roster[str(number)] = did
-        for remembered in (state.last_seen, state.letters, state.heard):
+        accounts: tuple[dict[str, Any], ...] = (state.last_seen, state.letters, state.heard, state.debts)
+        for remembered in accounts:
             if known in remembered:
                 remembered[did] = remembered.pop(known)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from symphony_fl.learning.executors.allowance import Allowance
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, Task
-from symphony_fl.learning.skills.base import ComputingSkill
+from symphony_fl.learning.skills.base import ComputingSkill, ExecutingSkill
 from symphony_fl.learning.tasks import is_reserved
 
 
@@ -55,11 +56,15 @@ def can_be_shared(skill: str) -> bool:
     return isinstance(found, ComputingSkill) and found.computes_answer
 
 
-def accept(proposal: Proposal, skills: Collection[str], known: Collection[str]) -> Task:
+def accept(
+    proposal: Proposal, skills: Collection[str], known: Collection[str], allowance: Allowance | None = None
+) -> Task:
     """The task in a stranger's proposal, its answer computed here; ``origin`` is "received".
 
     Args:
         skills: short names of the run's skills. known: prompts that are not taken twice.
+        allowance: seconds that the proposal's program may still run, charged with what it took; None: the skill's own
+            limits hold alone.
 
     Raises:
         TaskRefused: see there.
@@ -76,7 +81,7 @@ def accept(proposal: Proposal, skills: Collection[str], known: Collection[str]) 
         levels = f"{skill.difficulties[0]} to {skill.difficulties[-1]}"
         raise TaskRefused("wrong_difficulty", f"difficulty = {proposal.difficulty}: must be {levels}")
     try:
-        task = skill.parse_proposal(proposal.text, proposal.difficulty)
+        task = _parse(skill, proposal, allowance)
     except ProposalError as error:
         raise TaskRefused(error.reason, str(error)) from None
     if is_reserved(task.prompt):
@@ -84,6 +89,12 @@ def accept(proposal: Proposal, skills: Collection[str], known: Collection[str]) 
     if task.prompt in known:
         raise TaskRefused("duplicate", f"{proposal.text[:60]!r} is there already")
     return replace(task, origin="received")
+
+
+def _parse(skill: ProposingSkill, proposal: Proposal, allowance: Allowance | None) -> Task:
+    if allowance is not None and isinstance(skill, ExecutingSkill):
+        return skill.parse_within(proposal.text, proposal.difficulty, allowance)
+    return skill.parse_proposal(proposal.text, proposal.difficulty)
 
 
 def most_learnable(proposals: Iterable[Proposal], most: int) -> tuple[Proposal, ...]:

@@ -21,12 +21,12 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from symphony_fl.learning.executors.allowance import Allowance
+from symphony_fl.learning.executors.process import START_SECONDS, SandboxError, end, read_layers, start
 from symphony_fl.learning.executors.python_syntax import (
     PythonError,
     is_plain,
@@ -34,24 +34,19 @@ from symphony_fl.learning.executors.python_syntax import (
     same_value,
 )
 
-_ROOT = Path(__file__).resolve().parents[3]
-_MAIN = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from symphony_fl.learning.executors.python_worker import main; main()"
-)
-_START_SECONDS = 30.0  # of the interpreter, on a busy machine
+__all__ = ["Call", "Outcome", "PythonLimits", "SandboxError", "run_calls", "run_twice", "sandbox_layers"]
+
+_MAIN = "from symphony_fl.learning.executors.python_worker import main; main()"
 _LINE_OVERHEAD = 100  # characters of a line beside the value
-
-
-class SandboxError(RuntimeError):
-    """The confined process could not be set up on this machine; no untrusted code was run."""
 
 
 @dataclass(frozen=True)
 class PythonLimits:
-    """What one call may cost: wall-clock seconds, memory of the process, characters of program and of result."""
+    """What one call may cost: wall-clock seconds, memory of the process, characters of program and of result; and a
+    batch of calls: wall-clock seconds, starts of processes not counted."""
 
     seconds: float = 2.0
+    batch_seconds: float = 4.0
     memory_bytes: int = 256 * 2**20
     program_chars: int = 2000
     result_chars: int = 2000
@@ -68,7 +63,8 @@ class Call:
 @dataclass(frozen=True)
 class Outcome:
     """``value`` if ``error`` is empty. Errors: too_long, unparsable, forbidden (nothing ran); time, memory, recursion,
-    died, result too long, "result of type T", "exception E"; and non_deterministic, of ``run_twice`` only."""
+    died, result too long, "result of type T", "exception E"; not_run after an error, where the caller asked for that;
+    and non_deterministic, of ``run_twice`` only."""
 
     value: object = None
     error: str = ""
@@ -77,26 +73,51 @@ class Outcome:
 LIMITS = PythonLimits()
 
 
-def run_calls(calls: Sequence[Call], limits: PythonLimits = LIMITS, hash_seed: int = 0) -> list[Outcome]:
-    """One outcome per call, in order. ``hash_seed`` decides the iteration order of sets of strings.
+def run_calls(
+    calls: Sequence[Call],
+    limits: PythonLimits = LIMITS,
+    hash_seed: int = 0,
+    allowance: Allowance | None = None,
+    all_or_none: bool = False,
+) -> list[Outcome]:
+    """One outcome per call, in order.
+
+    Args:
+        hash_seed: decides the iteration order of sets of strings.
+        allowance: what the calls may take beside ``limits``; calls without any left have the outcome time.
+        all_or_none: the first error ends the batch, the calls behind it are not_run.
 
     Raises:
         SandboxError: the process could not be started or confined.
         ValueError: an argument is no plain value.
     """
+    batch = Allowance(limits.batch_seconds, allowance)
     outcomes: list[Outcome | None] = [_refusal(call, limits) for call in calls]
+    if all_or_none and any(outcomes):
+        return [outcome or Outcome(None, "not_run") for outcome in outcomes]
     waiting = [place for place, outcome in enumerate(outcomes) if outcome is None]
-    while waiting:
-        _, found = _talk([calls[place] for place in waiting], limits, hash_seed)
+    while waiting and batch.left > 0:
+        _, found = _talk([calls[place] for place in waiting], limits, hash_seed, batch, all_or_none)
         for place, outcome in zip(waiting, found, strict=False):
             outcomes[place] = outcome
         waiting = waiting[len(found) :]
-    return [outcome for outcome in outcomes if outcome is not None]
+        if all_or_none and found[-1].error:
+            return [outcome or Outcome(None, "not_run") for outcome in outcomes]
+    return [outcome or Outcome(None, "time") for outcome in outcomes]
 
 
-def run_twice(calls: Sequence[Call], limits: PythonLimits = LIMITS) -> list[Outcome]:
-    """As ``run_calls``, in two processes with different hash seeds; unequal results are non_deterministic."""
-    first, second = (run_calls(calls, limits, hash_seed) for hash_seed in (0, 1))
+def run_twice(
+    calls: Sequence[Call],
+    limits: PythonLimits = LIMITS,
+    allowance: Allowance | None = None,
+    all_or_none: bool = False,
+) -> list[Outcome]:
+    """As ``run_calls``, in two processes with different hash seeds; unequal results are non_deterministic. Under
+    ``all_or_none`` calls of which one failed are not run again."""
+    first = run_calls(calls, limits, 0, allowance, all_or_none)
+    if all_or_none and any(outcome.error for outcome in first):
+        return first
+    second = run_calls(calls, limits, 1, allowance, all_or_none)
     return [
         one
         if one.error == other.error and same_value(one.value, other.value)
@@ -111,7 +132,7 @@ def sandbox_layers() -> tuple[str, ...]:
     Raises:
         SandboxError: as of ``run_calls``.
     """
-    layers, _ = _talk([], LIMITS, 0)
+    layers, _ = _talk([], LIMITS, 0, Allowance(LIMITS.batch_seconds), False)
     return layers
 
 
@@ -128,12 +149,12 @@ def _refusal(call: Call, limits: PythonLimits) -> Outcome | None:
 
 
 def _talk(
-    calls: Sequence[Call], limits: PythonLimits, hash_seed: int
+    calls: Sequence[Call], limits: PythonLimits, hash_seed: int, allowance: Allowance, all_or_none: bool
 ) -> tuple[tuple[str, ...], list[Outcome]]:
     """Start a worker, give it the calls, collect its lines; it is gone when this returns.
 
     Returns the worker's layers and the outcomes of the first calls, at least one if there are any: up to and including
-    the one that hung or killed the process.
+    the one that hung or killed the process, or under ``all_or_none`` the first that failed.
     """
     request = {
         "calls": [{"program": call.program, "arguments": repr(call.arguments)} for call in calls],
@@ -141,36 +162,34 @@ def _talk(
         "memory_bytes": limits.memory_bytes,
         "result_chars": limits.result_chars,
     }
-    # -P -s -S and an environment of one variable are what -I is, which would ignore that variable
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-s", "-S", "-c", _MAIN, str(_ROOT)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        cwd="/", env={"PYTHONHASHSEED": str(hash_seed)}, start_new_session=True,
-    )  # fmt: skip
+    process = start(_MAIN, hash_seed)
+    late = False
+    outcomes: list[Outcome] = []
     try:
         assert process.stdin is not None
         with process.stdin as stdin:
             stdin.write(json.dumps(request).encode())
-        lines = _lines(process, limits)
-        layers = _read_layers(next(lines, b""))
-        outcomes: list[Outcome] = []
-        for line in lines:
-            outcomes.append(_read_outcome(line, limits))
-            if len(outcomes) == len(calls):
+        lines = _lines(process, limits, allowance)
+        layers = read_layers(next(lines, b""))
+        while len(outcomes) < len(calls) and not (all_or_none and outcomes and outcomes[-1].error):
+            line = next(lines, None)
+            if line is None:
                 break
+            outcomes.append(_read_outcome(line, limits))
     except BrokenPipeError:
         raise SandboxError("the confined process ended before it read its calls") from None
     except TimeoutError:
-        outcomes.append(Outcome(None, "time"))
+        late = True
     finally:
-        _kill(process)
-    if len(outcomes) < len(calls) and (not outcomes or outcomes[-1].error != "time"):
-        outcomes.append(Outcome(None, "time" if process.returncode == -signal.SIGXCPU else "died"))
+        end(process)
+    if len(outcomes) < len(calls) and not (all_or_none and outcomes and outcomes[-1].error):
+        spent = late or process.returncode == -signal.SIGXCPU
+        outcomes.append(Outcome(None, "time" if spent else "died"))
     return layers, outcomes
 
 
-def _lines(process: subprocess.Popen[bytes], limits: PythonLimits) -> Iterator[bytes]:
-    """The process's lines; each has its own deadline and a bounded length.
+def _lines(process: subprocess.Popen[bytes], limits: PythonLimits, allowance: Allowance) -> Iterator[bytes]:
+    """The process's lines; each has its own deadline and a bounded length. All but the first are charged.
 
     Raises:
         SandboxError: no first line in time.
@@ -180,29 +199,22 @@ def _lines(process: subprocess.Popen[bytes], limits: PythonLimits) -> Iterator[b
     longest = 12 * limits.result_chars + _LINE_OVERHEAD  # JSON writes an emoji in 12 characters
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        held, deadline, started = b"", time.monotonic() + _START_SECONDS, False
+        held, began, seconds, started = b"", time.monotonic(), START_SECONDS, False
         while len(held) <= longest:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                if not started:
-                    raise SandboxError(f"the confined process did not start within {_START_SECONDS:g} s")
+            ready = selector.select(max(0.0, began + seconds - time.monotonic()))
+            read = os.read(process.stdout.fileno(), 65536) if ready else b""
+            *whole, held = (held + read).split(b"\n")
+            if started and (whole or not read):
+                allowance.spend(time.monotonic() - began)
+            if not ready and not started:
+                raise SandboxError(f"the confined process did not start within {START_SECONDS:g} s")
+            if not ready:
                 raise TimeoutError
-            read = os.read(process.stdout.fileno(), 65536)
             if not read:
                 return
-            *whole, held = (held + read).split(b"\n")
             for line in whole:
                 yield line
-                started, deadline = True, time.monotonic() + limits.seconds
-
-
-def _read_layers(line: bytes) -> tuple[str, ...]:
-    try:
-        hello = json.loads(line)
-    except ValueError:
-        raise SandboxError("the confined process ended before it was ready") from None
-    if "layers" not in hello:
-        raise SandboxError(f"the process cannot be confined here: {hello.get('broken')}")
-    return tuple(hello["layers"])
+                started, began, seconds = True, time.monotonic(), min(limits.seconds, allowance.left)
 
 
 def _read_outcome(line: bytes, limits: PythonLimits) -> Outcome:
@@ -216,14 +228,3 @@ def _read_outcome(line: bytes, limits: PythonLimits) -> Outcome:
     except (ValueError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError):
         return Outcome(None, "died")
     return Outcome(value) if is_plain(value) else Outcome(None, "died")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything of its group, and collect it. Its own code is kept if it has ended by itself."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it is gone, and its group with it
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

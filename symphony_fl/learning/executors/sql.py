@@ -1,19 +1,8 @@
 """Untrusted SELECTs on a read-only SQLite database, in bounded time and space, and the comparison of their results.
 
-What holds, for any query text:
-
-- It changes nothing and reaches nothing else: an authorizer allows SELECT, READ of the tables that were there at
-  opening, RECURSIVE and a list of deterministic functions. ATTACH, PRAGMA, DDL, DML, extensions and the schema tables
-  are refused while the query is compiled. Files are opened `mode=ro&immutable=1`, and `query_only` is on.
-- It ends: a progress handler stops it after ``seconds``. LIKE is replaced by a linear-time matcher, because
-SQLite's own
-  backtracks inside one instruction, where no handler is asked.
-- It stays small: limits on the query's length and nesting, on cells, rows and the whole result, and SQLite's
-  `hard_heap_limit` on what sorting and recursion hold. The heap limit is SQLite's, so it counts *all* SQLite
-  connections of this process, and can only be lowered.
-
-What does not: a query runs in this process, so a memory-safety bug of SQLite itself is not contained. Databases of
-files are trusted; only queries are not.
+Two walls: a guarded connection (sql_guard.py), in a process that confines itself (sql_worker.py), is given a deadline
+and killed when it is late (sql_process.py). Databases of files are trusted; only queries are not. Files are opened
+`mode=ro&immutable=1`.
 
 Results are compared by execution accuracy as of Spider (Yu et al., arXiv 1809.08887; the judge as of Zhong
 et al., arXiv
@@ -25,86 +14,43 @@ searches the text), and numbers are equal to 9 significant digits.
 
 from __future__ import annotations
 
-import re
-import sqlite3
-import time
+import itertools
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-Cell = int | float | str | bytes | None
-Row = tuple[Cell, ...]
+from symphony_fl.learning.executors.sql_guard import Cell, Row, SqlError, SqlLimits
+from symphony_fl.learning.executors.sql_process import PROCESS, File
 
-HEAP_BYTES = 128 * 2**20
-_LIKE_PATTERN = 100
-_STEPS_BETWEEN_LOOKS = 1000  # virtual machine instructions: well under a millisecond
+__all__ = [
+    "Cell",
+    "Database",
+    "Row",
+    "SqlError",
+    "SqlLimits",
+    "hold_files",
+    "is_ordered",
+    "parse",
+    "same_result",
+]
 
-FUNCTIONS = frozenset(
-    "abs avg coalesce count dense_rank first_value group_concat ifnull iif instr lag last_value lead length like lower "
-    "ltrim max min ntile nullif rank replace round row_number rtrim substr substring sum total trim upper".split()
-)
-
-_LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 100_000,  # bytes of a cell or a row
-    sqlite3.SQLITE_LIMIT_COLUMN: 200,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 50,
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 10,
-    sqlite3.SQLITE_LIMIT_VDBE_OP: 50_000,
-    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 16,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 0,
-    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 0,
-    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
-}
-
-
-class SqlError(ValueError):
-    """A query gave no result. ``reason``: forbidden, time, memory, too_long, too_large, or invalid."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"query refused, {reason}: {detail}")
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class SqlLimits:
-    """What one query may cost: wall-clock seconds, characters of text, rows, and bytes of all cells together."""
-
-    seconds: float = 1.0
-    query_chars: int = 2000
-    rows: int = 5000
-    result_bytes: int = 1_000_000
+_keys = itertools.count()
 
 
 class Database:
-    """One guarded connection; a context manager. Used by the thread that opened it."""
+    """One database to be queried; a context manager."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Guards ``connection`` for good; nothing but ``query`` should touch it from here on."""
-        self._connection = connection
-        tables = connection.execute(
-            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-        ).fetchall()
-        self.tables = frozenset(name for (name,) in tables if not name.startswith("sqlite_"))
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute(
-            "PRAGMA temp_store = MEMORY"
-        )  # spilled rows count against the heap limit, not the disk
-        connection.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
-        connection.create_function("like", 2, _like, deterministic=True)
-        for limit, value in _LIMITS.items():
-            connection.setlimit(limit, value)
-        connection.set_authorizer(self._authorize)
+    def __init__(self, source: File | str) -> None:
+        """``source``: see ``from_file`` and ``from_script``."""
+        self._source = source
+        self._key = next(_keys)
 
     @classmethod
     def from_script(cls, script: str) -> Database:
-        """In memory, from a *trusted* script of CREATE and INSERT statements."""
-        connection = sqlite3.connect(":memory:", cached_statements=0)
-        connection.executescript(script)
-        return cls(connection)
+        """In memory, from a *trusted* script of CREATE and INSERT statements. It runs with the first query."""
+        return cls(script)
 
     @classmethod
     def from_file(cls, path: Path) -> Database:
@@ -113,10 +59,7 @@ class Database:
         Raises:
             FileNotFoundError: there is none.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"database {path}: no such file")
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        return cls(sqlite3.connect(uri, uri=True, cached_statements=0))
+        return cls(File.at(path))
 
     def __enter__(self) -> Database:
         return self
@@ -124,97 +67,36 @@ class Database:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        PROCESS.forget(self._key)
 
     def query(self, sql: str, limits: SqlLimits = SqlLimits()) -> list[Row]:  # noqa: B008 (frozen)
         """All rows of one SELECT.
 
         Raises:
             SqlError: it is not one SELECT, uses what is forbidden, fails, or exceeds a limit.
+            SandboxError: nothing can be run safely on this machine.
         """
+        return self._query(sql, limits, backwards=False)
+
+    def query_reversed(self, sql: str, limits: SqlLimits = SqlLimits()) -> list[Row]:  # noqa: B008 (frozen)
+        """As ``query``, with SQLite reading unordered rows backwards: a query whose result this changes has none."""
+        return self._query(sql, limits, backwards=True)
+
+    def _query(self, sql: str, limits: SqlLimits, backwards: bool) -> list[Row]:
         if len(sql) > limits.query_chars:
             raise SqlError("too_long", f"{len(sql)} characters, at most {limits.query_chars}")
         if "\0" in sql or any("\ud800" <= letter <= "\udfff" for letter in sql):
             raise SqlError("invalid", "NUL or surrogate in the text")
-        deadline = time.monotonic() + limits.seconds
-        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
-        try:
-            cursor = self._connection.execute(sql)
-            if cursor.description is None:
-                raise SqlError("invalid", "not a query")
-            return _fetch(cursor, limits)
-        except (sqlite3.Error, sqlite3.Warning) as error:  # Warning: several statements, in Python 3.11
-            raise SqlError(_reason(error), str(error)) from None
-        except MemoryError:
-            raise SqlError("memory", f"SQLite held {HEAP_BYTES} bytes") from None
-        finally:
-            self._connection.set_progress_handler(None, 0)
-
-    def query_reversed(self, sql: str, limits: SqlLimits = SqlLimits()) -> list[Row]:  # noqa: B008 (frozen)
-        """As ``query``, with SQLite reading unordered rows backwards: a query whose result this changes has none."""
-        self._connection.set_authorizer(None)
-        self._connection.execute("PRAGMA reverse_unordered_selects = ON")
-        self._connection.set_authorizer(self._authorize)
-        try:
-            return self.query(sql, limits)
-        finally:
-            self._connection.set_authorizer(None)
-            self._connection.execute("PRAGMA reverse_unordered_selects = OFF")
-            self._connection.set_authorizer(self._authorize)
-
-    def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        # count(*) reads a table without a column, and is the only read for which a WITH's own table is reported
-        internal = first is not None and first.lower().startswith(("sqlite_", "pragma_"))
-        allowed = (
-            action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
-            or (action == sqlite3.SQLITE_READ and (first in self.tables or (second == "" and not internal)))
-            or (action == sqlite3.SQLITE_FUNCTION and second is not None and second.lower() in FUNCTIONS)
-        )
-        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+        return PROCESS.query(self._source, self._key, sql, limits, backwards)
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "interrupted" in text:
-        return "time"
-    if "not authorized" in text or "prohibited" in text:
-        return "forbidden"
-    return "too_large" if "too big" in text else "invalid"
+def hold_files(paths: Iterable[Path]) -> None:
+    """Have the process that runs queries hold these database files at once: each new one takes a new process.
 
-
-def _fetch(cursor: sqlite3.Cursor, limits: SqlLimits) -> list[Row]:
-    rows: list[Row] = []
-    size = 0
-    for row in cursor:
-        size += sum(len(cell) if isinstance(cell, (str, bytes)) else 8 for cell in row)
-        if len(rows) == limits.rows or size > limits.result_bytes:
-            raise SqlError("too_large", f"over {limits.rows} rows or {limits.result_bytes} bytes")
-        rows.append(row)
-    return rows
-
-
-def _like(pattern: Cell, text: Cell) -> bool | None:
-    """SQLite's LIKE: % any text, _ one character, ASCII letters in either case. Linear for a pattern's length.
-
-    Between two % the leftmost match of each piece is as good as any, so nothing is ever tried twice.
+    Raises:
+        FileNotFoundError: one is not there.
     """
-    if pattern is None or text is None:
-        return None
-    if len(str(pattern)) > _LIKE_PATTERN:
-        raise ValueError("LIKE pattern too long")
-    pieces = [re.escape(piece).replace("_", ".") for piece in str(pattern).split("%")]
-    first, *rest = (re.compile(piece, re.IGNORECASE | re.ASCII | re.DOTALL) for piece in pieces)
-    subject = str(text)
-    if not rest:
-        return first.fullmatch(subject) is not None
-    found = first.match(subject)
-    for piece in rest[:-1]:
-        found = found and piece.search(subject, found.end())
-    # a piece without % has one length, that of its pattern: the last one must end where the text ends
-    tail = len(str(pattern)) - str(pattern).rindex("%") - 1
-    return found is not None and bool(
-        len(subject) - tail >= found.end() and rest[-1].fullmatch(subject, len(subject) - tail)
-    )
+    PROCESS.hold([File.at(path) for path in paths])
 
 
 def is_ordered(query: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from symphony_fl.learning.executors.allowance import Allowance
+
 
 class SkillError(ValueError):
     """A skill was asked for something it does not have (an unknown name, a difficulty out of range)."""
@@ -120,6 +122,15 @@ class ComputingSkill(ProposingSkill, Protocol):
         """True where the question alone decides the answer and `parse_proposal` computes it, so that no text can bring
         a wrong one. False where a proposal brings its answer along, or the query or expression that gives it, and
         only its plausibility is checked."""
+        ...
+
+
+@runtime_checkable
+class ExecutingSkill(ProposingSkill, Protocol):
+    """A skill whose proposals are programs that must be run, which takes time."""
+
+    def parse_within(self, text: str, difficulty: int, allowance: Allowance) -> Task:
+        """As `parse_proposal`, within what is left of the allowance, and charged to it."""
         ...
 
 

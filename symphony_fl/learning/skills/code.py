@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symphony_fl.learning.executors.allowance import Allowance
 from symphony_fl.learning.executors.python import Call, PythonLimits, run_calls, run_twice
 from symphony_fl.learning.executors.python_syntax import PythonError, parse_program, read_literals, same_value
 from symphony_fl.learning.skills.base import ProposalError, ProposalReason, SkillError, Task, draw_difficulty
@@ -46,7 +47,7 @@ from symphony_fl.learning.skills.text import BLANK, answer_block, answer_line, q
 _SHOWN = 3  # of the pairs of an induction task; as many are hidden
 _PROPOSAL_CHARS = PROGRAM_CHARS + 6 * (VALUE_CHARS + 10)
 _PROPOSAL_LIMITS = PythonLimits(
-    seconds=1.0
+    seconds=1.0, batch_seconds=2.0
 )  # half of what a judged program gets, so that none is near the limit
 _REASONS: dict[str, ProposalReason] = {
     "too_long": "too_long",
@@ -110,6 +111,9 @@ class CodeSkill:
         return "\n".join([*lines, "Task:"])
 
     def parse_proposal(self, text: str, difficulty: int) -> Task:
+        return self.parse_within(text, difficulty, Allowance(2 * _PROPOSAL_LIMITS.batch_seconds))
+
+    def parse_within(self, text: str, difficulty: int, allowance: Allowance) -> Task:
         level = self._level(difficulty)
         block = answer_block(text).removeprefix("Task:").strip()
         if len(block) > _PROPOSAL_CHARS:
@@ -133,7 +137,7 @@ class CodeSkill:
             )
         if unused:
             raise ProposalError("trivial", f"f does not read {', '.join(unused)}")
-        outputs = _outputs([Call(program, values) for values in arguments])
+        outputs = _outputs([Call(program, values) for values in arguments], allowance)
         return self.task(Example(program, inputs, outputs), level, "proposed")
 
     def _level(self, difficulty: int) -> int:
@@ -143,13 +147,13 @@ class CodeSkill:
         return difficulty
 
 
-def _outputs(calls: Sequence[Call]) -> tuple[str, ...]:
+def _outputs(calls: Sequence[Call], allowance: Allowance) -> tuple[str, ...]:
     """The literals of the calls' results, which are short, the same in two runs, and not all equal.
 
     Raises:
         ProposalError: they are not.
     """
-    outcomes = run_twice(calls, _PROPOSAL_LIMITS)
+    outcomes = run_twice(calls, _PROPOSAL_LIMITS, allowance, all_or_none=True)
     for outcome in outcomes:
         if outcome.error == "non_deterministic":
             raise ProposalError("non_deterministic", "two runs gave two results")
@@ -190,7 +194,7 @@ def _returns(program: str, pairs: Sequence[tuple[str, str]]) -> bool:
         calls = [Call(program, read_literals(arguments, VALUE_CHARS)) for arguments, _ in pairs]
     except PythonError:
         return False
-    outcomes = run_calls(calls)
+    outcomes = run_calls(calls, all_or_none=True)
     wanted = [ast.literal_eval(output) for _, output in pairs]
     return all(not o.error and same_value(o.value, value) for o, value in zip(outcomes, wanted, strict=True))
 

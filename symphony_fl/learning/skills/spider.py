@@ -7,26 +7,29 @@ A Spider folder holds
     database/<db_id>/<db_id>.sqlite
 
 The hub has the rows (`xlangai/spider`) but not the databases, which are always read from the folder. A question is
-judged on its one database, as Spider does.
+judged on its one database, as Spider does. Rows whose own query gives no result there (a misspelt column, too many
+rows) are left out when the folder is read, and said. Slow ones stay: how long a query takes depends on the machine.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import Database
+from symphony_fl.learning.executors.sql import Database, SqlError, hold_files
 from symphony_fl.learning.skills.base import SkillError
 from symphony_fl.learning.skills.loaders import SHIPPED
 from symphony_fl.learning.skills.sql_questions import Question
 from symphony_fl.learning.skills.sql_tables import SchemaError
-from symphony_fl.learning.skills.text2sql import Text2SQL, difficulty_of
+from symphony_fl.learning.skills.text2sql import Text2SQL, difficulty_of, gold_rows
 from symphony_fl.learning.skills.text_rows import read_rows
 
+_LOG = logging.getLogger(__name__)
 _TYPES = {"text": "text", "number": "number", "time": "time", "boolean": "boolean", "others": "other"}
 _DB_ID = re.compile(r"[A-Za-z0-9_]+")
 
@@ -41,6 +44,7 @@ class SpiderWorld:
         self._split = split
         self._headers: dict[str, str] = {}
         self._levels: dict[int, list[Question]] = {}
+        self.dropped = 0  # rows that cannot be judged, once the folder is read
 
     def draw(self, rng: np.random.Generator, difficulty: int) -> Question:
         self._load()
@@ -58,22 +62,51 @@ class SpiderWorld:
 
     def databases(self, header: str, gold: str) -> list[Database]:
         name = self.header(header).partition(":")[0]  # a name of tables.json, so it leads to no other folder
-        return [Database.from_file(self.folder / "database" / name / f"{name}.sqlite")]
+        return [Database.from_file(self._file(name))]
+
+    def _file(self, name: str) -> Path:
+        return self.folder / "database" / name / f"{name}.sqlite"
 
     def _load(self) -> None:
         """Read the folder once.
 
         Raises:
-            SkillError: a file is not of Spider's format, or a question is about an unknown database.
+            SkillError: a file is not of Spider's format, or a question is about a database that is unknown or missing.
         """
         if self._levels:
             return
         self._headers = _read_headers(self.folder / "tables.json")
-        for row in read_rows(self._source, self._split, ("db_id", "question", "query")):
+        rows = read_rows(self._source, self._split, ("db_id", "question", "query"))
+        for row in rows:
             if row["db_id"] not in self._headers:
                 raise SkillError(f"{self._source}: db_id {row['db_id']!r} is not in tables.json")
-            question = Question(self._headers[row["db_id"]], row["question"].strip(), row["query"].strip())
-            self._levels.setdefault(difficulty_of(question.query), []).append(question)
+        try:
+            hold_files(self._file(name) for name in dict.fromkeys(row["db_id"] for row in rows))
+        except FileNotFoundError as error:
+            raise SkillError(f"{self.folder}: {error}") from None
+        levels: dict[int, list[Question]] = {}
+        for row in rows:
+            query = row["query"].strip()
+            try:
+                with Database.from_file(self._file(row["db_id"])) as database:
+                    _run(database, query)
+                level = difficulty_of(query)
+            except SqlError as error:
+                self.dropped += 1
+                _LOG.warning("%s: left out, %s: %.200s", self._source, error, query)
+                continue
+            question = Question(self._headers[row["db_id"]], row["question"].strip(), query)
+            levels.setdefault(level, []).append(question)
+        self._levels = levels
+
+
+def _run(database: Database, query: str) -> None:
+    """Raises SqlError if the query gives no result on any machine."""
+    try:
+        gold_rows(database, query)
+    except SqlError as error:
+        if error.reason not in ("time", "died"):
+            raise
 
 
 def with_folder(skill: Text2SQL, folder: Path, split: str) -> Text2SQL:

@@ -14,12 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import Database, Row, SqlError, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql import (
+    Database,
+    Row,
+    SqlError,
+    SqlLimits,
+    is_ordered,
+    parse,
+    same_result,
+)
 from symphony_fl.learning.skills.base import ProposalError, ProposalReason, SkillError, Task, draw_difficulty
 from symphony_fl.learning.skills.sql_questions import Question, draw_question
 from symphony_fl.learning.skills.sql_tables import (
@@ -33,6 +41,9 @@ from symphony_fl.learning.skills.text import BLANK, answer_block, answer_line, q
 
 QUESTION_CHARS = range(8, 201)
 QUERY_CHARS = 240  # some 80 tokens
+_LIMITS = SqlLimits()  # of a completion, and of a gold query first
+_GOLD_LIMITS = SqlLimits(seconds=5.0, query_chars=20_000, rows=50_000, result_bytes=4_000_000)
+_LARGE_LIMITS = replace(_LIMITS, rows=_GOLD_LIMITS.rows, result_bytes=_GOLD_LIMITS.result_bytes)
 _LEVELS = {
     1: "columns and conditions of one table",
     2: "one table with an aggregate, GROUP BY, ORDER BY, LIMIT or DISTINCT",
@@ -114,24 +125,29 @@ class Text2SQL:
         return Task(self.name, self.examples + asked, question.query, difficulty, origin)
 
     def verify(self, task: Task, completion: str) -> float:
-        """1 if the completion's first block is a query with the gold query's results, else 0.
+        """1 if the completion's first block is a query with the gold query's results, else 0. 0 as well where the gold
+        query itself took too much time or memory now: a busy machine must not end a round.
 
         Raises:
             SkillError: the task itself is broken: its tables or its gold query cannot be used.
         """
         header = _read(task)[0]
-        query = answer_block(completion)
+        query = _query_of(completion)
         with ExitStack() as stack:
             try:
                 databases = [stack.enter_context(each) for each in self.world.databases(header, task.answer)]
-                gold = [database.query(task.answer) for database in databases]
+                gold = [gold_rows(database, task.answer) for database in databases]
                 ordered = is_ordered(task.answer)
             except (SchemaError, SqlError) as error:
+                if isinstance(error, SqlError) and error.reason in ("time", "memory", "died"):
+                    return 0.0
                 raise SkillError(f"skill {self.name!r}: a task that cannot be judged: {error}") from None
             try:
-                pairs = zip(databases, gold, strict=True)
                 return float(
-                    all(same_result(rows, database.query(query), ordered) for database, rows in pairs)
+                    all(
+                        same_result(rows, database.query(query, limits), ordered)
+                        for database, (rows, limits) in zip(databases, gold, strict=True)
+                    )
                 )
             except SqlError:
                 return 0.0
@@ -197,6 +213,28 @@ class Text2SQL:
             first, last = self.difficulties[0], self.difficulties[-1]
             raise SkillError(f"skill {self.name!r}: difficulty {difficulty} is outside {first}..{last}")
         return difficulty
+
+
+def gold_rows(database: Database, query: str) -> tuple[list[Row], SqlLimits]:
+    """The rows of a (trusted) gold query, and the limits that hold for completions compared with them.
+
+    Raises:
+        SqlError: it fails, or exceeds limits that are wider than a completion's.
+    """
+    try:
+        gold = replace(_LIMITS, seconds=_GOLD_LIMITS.seconds, query_chars=_GOLD_LIMITS.query_chars)
+        return database.query(query, gold), _LIMITS
+    except SqlError as error:
+        if error.reason != "too_large":
+            raise
+    return database.query(query, _GOLD_LIMITS), _LARGE_LIMITS
+
+
+def _query_of(completion: str) -> str:
+    """The query in a completion: without the prompt's last word, should it be repeated, and without quotes."""
+    query = answer_block(completion).removeprefix("SQL:").strip()
+    quoted = len(query) > 1 and query[0] == query[-1] == "`" and query.count("`") == 2
+    return query[1:-1].strip() if quoted else query
 
 
 def difficulty_of(query: str) -> int:

@@ -15,11 +15,11 @@ from symphony_fl.learning.executors.sql import (
     Database,
     SqlError,
     SqlLimits,
-    _like,
     is_ordered,
     parse,
     same_result,
 )
+from symphony_fl.learning.executors.sql_guard import like
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER, height REAL);
@@ -207,7 +207,7 @@ def test_a_file_is_read_and_not_changed(tmp_path: Path) -> None:
 @given(st.text(alphabet="ab%_.*\n", max_size=8), st.text(alphabet="abAB.*\n", max_size=8))
 def test_like_is_sqlites_own(pattern: str, text: str) -> None:
     connection = sqlite3.connect(":memory:")
-    assert bool(_like(pattern, text)) == bool(
+    assert bool(like(pattern, text)) == bool(
         connection.execute("SELECT ? LIKE ?", (text, pattern)).fetchone()[0]
     )
     connection.close()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from symphony_fl.learning.executors.sql import SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
 from symphony_fl.learning.skills.loaders import SHIPPED
 from symphony_fl.learning.skills.spider import SPIDER_SAMPLE, SpiderWorld
@@ -240,3 +241,68 @@ def test_broken_folders_are_named(tmp_path: Path, name: str, content: str, messa
     (tmp_path / "spider" / name).write_text(content)
     with pytest.raises(SkillError, match=message):
         SpiderWorld(tmp_path / "spider").draw(np.random.default_rng(0), 1)
+
+
+def folder_with(tmp_path: Path, rows: list[tuple[str, str]]) -> Path:
+    """A Spider folder of one database, `pub`, with a name that is latin-1 and a table of 6,000 rows."""
+    folder = tmp_path / "spider"
+    (folder / "database" / "pub").mkdir(parents=True)
+    with sqlite3.connect(folder / "database" / "pub" / "pub.sqlite") as made:
+        made.execute("CREATE TABLE guest (id INTEGER, name TEXT)")
+        made.execute(
+            "INSERT INTO guest VALUES (1, CAST(x'4dfc6c6c6572' AS TEXT)), (2, CAST(x'4df66c6c6572' AS TEXT))"
+        )
+        made.execute("CREATE TABLE visit (id INTEGER)")
+        made.executemany("INSERT INTO visit VALUES (?)", [(n,) for n in range(6000)])
+    made.close()
+    columns = [[-1, "*"], [0, "id"], [0, "name"], [1, "id"]]
+    table = {"db_id": "pub", "table_names_original": ["guest", "visit"], "column_names_original": columns,
+             "column_types": ["text", "number", "text", "number"], "foreign_keys": []}  # fmt: skip
+    (folder / "tables.json").write_text(json.dumps([table]))
+    asked = [{"db_id": "pub", "question": question, "query": query} for question, query in rows]
+    (folder / "dev.json").write_text(json.dumps(asked))
+    return folder
+
+
+def test_gold_queries_that_end_no_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        ("Who is there?", "SELECT name FROM guest"),
+        ("Which visits?", "SELECT id FROM visit"),
+        ("Who?", "SELECT nmae FROM guest"),
+        ("Who?", "SELECT name FROM WHERE"),
+        ("Who?", "DELETE FROM guest"),
+        ("Which pairs?", "SELECT a.id FROM visit a, visit b"),
+    ]
+    world = SpiderWorld(folder_with(tmp_path, rows))
+    skill = Text2SQL("pub", world)
+    tasks = {task.answer: task for task in (skill.generate(np.random.default_rng(n), 1) for n in range(40))}
+    assert set(tasks) == {"SELECT name FROM guest", "SELECT id FROM visit"} and world.dropped == 4
+    assert "nmae" in caplog.text and len(caplog.records) == 4
+    names, visits = tasks["SELECT name FROM guest"], tasks["SELECT id FROM visit"]
+    assert skill.verify(names, "SELECT name FROM guest") == 1.0
+    assert (
+        skill.verify(
+            names, "SELECT name FROM guest WHERE id = 1 UNION ALL SELECT name FROM guest WHERE id = 1"
+        )
+        == 0.0
+    )
+    assert skill.verify(visits, "SELECT v.id FROM visit v") == 1.0
+    assert skill.verify(visits, "SELECT v.id FROM visit v WHERE id > 0") == 0.0
+
+
+def test_a_gold_query_that_is_late_ends_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "SELECT count(*) FROM " + ", ".join(f"singer s{n}" for n in range(9))
+    monkeypatch.setattr("symphony_fl.learning.skills.text2sql._GOLD_LIMITS", SqlLimits(seconds=0.2))
+    assert TEXT2SQL.verify(asked(slow), "SELECT 1") == 0.0
+
+
+@pytest.mark.parametrize(
+    "form", ["`{}`", "SQL: {}", " SQL:{}", "```sql\n{}\n```", "```\nSQL: {};\n```", "SQL: `{}`"]
+)
+def test_forms_of_an_answer(form: str) -> None:
+    assert TEXT2SQL.verify(asked("SELECT name FROM singer"), form.format("SELECT name FROM singer")) == 1.0
+    assert TEXT2SQL.verify(asked("SELECT name FROM singer"), form.format("SELECT age FROM singer")) == 0.0
+
+
+def test_backticks_of_names_stay() -> None:
+    assert TEXT2SQL.verify(asked("SELECT name FROM singer"), "SELECT `name` FROM `singer`") == 1.0
