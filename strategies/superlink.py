@@ -4,8 +4,8 @@
     python -m strategies.superlink --check
 
 Without Flower's commercial accounts, its SuperLink takes commands from whoever reaches its port: on loopback, every
-user of the machine and every program. Here its application is wrapped before it is served, so that nothing of it is reached,
-and no body read, without one of these:
+user of the machine and every program. Here its application is wrapped before it is served, so that nothing of it is
+reached, and no body read, without one of these:
 
     control    the operators' credential, which `flwr` sends as it would an account's token
     fleet      the proxy's (`symphony_fl/edge/fleet_proxy.py`), besides the node's own signature

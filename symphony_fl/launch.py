@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.folders import safe_name, symphony_folder, write_atomically
+from symphony_fl.folders import (
+    closed_run_folder,
+    private_opener,
+    safe_name,
+    symphony_folder,
+    write_atomically,
+)
 from symphony_fl.local_superlink import APP_FOLDER as APP_FOLDER
 from symphony_fl.local_superlink import STOP_SECONDS
 from symphony_fl.local_superlink import LaunchError as LaunchError
@@ -40,7 +46,7 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
-    folder.mkdir(parents=True, exist_ok=True)
+    closed_run_folder(folder)
     recipe_file = folder / "recipe.json"
     if not recipe_file.exists():
         write_atomically(recipe_file, recipe.to_json().encode())
@@ -103,7 +109,7 @@ def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], N
     count = 0
     command = ["flwr", "log", str(run_id), *_named(link)]
     with (
-        log.open("a", encoding="utf-8") as file,
+        open(log, "a", encoding="utf-8", opener=private_opener) as file,
         subprocess.Popen(
             command,
             env=link.environment,
