@@ -69,7 +69,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             tree, lambda: "train" in next(home.glob("runs/*/history.jsonl")).read_text(), process, output
         )
         doors = {name: f"{_reachable(address)}:{port}" for name, address, port in tree.listening()}
-        token = tree.named("flwr-simulation").environ().get("RAY_AUTH_TOKEN", "")
+        token = tree.named("raylet").environ().get("RAY_AUTH_TOKEN", "")
         yield Running(process, tree, home, doors["gcs_server"], token, _superlink(tree))
     finally:
         process.send_signal(signal.SIGINT)
