@@ -18,6 +18,11 @@ if os.path.basename(sys.argv[0]) == "flwr-simulation":
     os.chdir(_APP_FOLDER)
     sys.path.insert(0, str(_APP_FOLDER))
 
+    # And the last moment before Ray starts: in this thread, right after this module is loaded.
+    from clients.simulation import secure_ray
+
+    secure_ray()
+
 from flwr.app import Context, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 

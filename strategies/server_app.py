@@ -27,7 +27,15 @@ from strategies.roster import Roster
 from symphony_fl.asynchrony import is_asynchronous, last_round
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import check_recipe
-from symphony_fl.folders import default_tracking_uri, locked, run_folder, write_atomically, write_json
+from symphony_fl.folders import (
+    closed_run_folder,
+    default_tracking_uri,
+    keep_private,
+    locked,
+    run_folder,
+    write_atomically,
+    write_json,
+)
 from symphony_fl.history import History
 from symphony_fl.launcher import die_with_launcher
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
@@ -51,10 +59,11 @@ class Run:
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Entry point of `flwr run`."""
+    keep_private()
     config = context.run_config
     recipe = check_recipe(load_recipe(str(config["recipe"]), shlex.split(str(config["overrides"]))))
     folder = run_folder(str(config["run-dir"]), context.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    closed_run_folder(folder)
     die_with_launcher()
     run = Run(recipe, folder.name, folder)
     if isinstance(grid, HttpGrid):  # devices; the grid of a simulation has neither connections nor uploads

@@ -14,7 +14,14 @@ from symphony_fl.edge.commands import add_commands, network_folder
 from symphony_fl.edge.network import network_superlink
 from symphony_fl.edge.private import EdgeError
 from symphony_fl.experiment.command import add_command as add_experiment
-from symphony_fl.folders import default_tracking_uri, locked, symphony_folder, write_json
+from symphony_fl.folders import (
+    FolderError,
+    default_tracking_uri,
+    keep_private,
+    locked,
+    symphony_folder,
+    write_json,
+)
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
 from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
@@ -28,11 +35,12 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 a run failed, 2 the command or a recipe was refused."""
+    keep_private()
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (RecipeError, EdgeError, KeyFileError) as error:
+    except (RecipeError, EdgeError, KeyFileError, FolderError) as error:
         print(f"symphony: {error}", file=sys.stderr)
         return 2
     except LaunchError as error:

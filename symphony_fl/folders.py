@@ -1,4 +1,8 @@
-"""Where things lie on a machine: runs and tracking under one visible folder, models in the user's cache."""
+"""Where things lie on a machine: runs and tracking under one visible folder, models in the user's cache.
+
+Nobody but their owner may read runs: adapters, answers and rewards lie there, and the tracking store may hold anything
+a user logs. Models in the cache are public, and stay so.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,54 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+
+class FolderError(RuntimeError):
+    """A folder that others may enter and that is not ours to close; the message says what to do."""
+
+
+def keep_private() -> None:
+    """Called where a program begins: what it and its children make from now on is for our user alone."""
+    os.umask(0o077)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open(..., opener=private_opener)`: a file that is made has mode 0600, whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
+def closed_folder(path: Path) -> Path:
+    """A folder of ours that nobody else may enter: made so, or narrowed if an earlier version left it open.
+
+    Raises
+    ------
+    FolderError
+        It is open, and another user's.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    facts = path.stat()
+    mode = stat.S_IMODE(facts.st_mode)
+    if os.name == "posix" and mode & 0o077:
+        if facts.st_uid != os.getuid():
+            raise FolderError(
+                f"{path}: belongs to user {facts.st_uid} and others may enter it (mode {mode:04o}); "
+                "name a folder of your own (SYMPHONY_HOME, --run-dir), or chown it to yourself"
+            )
+        path.chmod(0o700)
+    return path
+
+
+def closed_run_folder(path: Path) -> Path:
+    """The folder of a run, closed as `closed_folder` does it, and the Symphony folder if it lies there.
+
+    A folder that holds other things already is left as open as it was: what we put there is private by itself.
+    """
+    home = symphony_folder()
+    if path.is_relative_to(home):
+        closed_folder(home)
+    if not path.exists() or (path / "recipe.json").exists() or not any(path.iterdir()):
+        closed_folder(path)
+    return path
 
 
 def symphony_folder() -> Path:
@@ -33,9 +85,10 @@ def home_folder(run: Path, agent: int) -> Path:
 
 def default_tracking_uri() -> str:
     """MLflow's SQLite store, shared by all runs under one Symphony folder."""
-    folder = symphony_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    file = closed_folder(symphony_folder()) / "mlflow.db"
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        file.chmod(0o600)
+    return f"sqlite:///{file}"
 
 
 def safe_name(text: str) -> str:
@@ -57,7 +110,7 @@ def locked(path: Path, timeout: float, refusal: Exception) -> Iterator[None]:
         lock.release()
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Either the old file or the new one is there at every instant, and the new one survives a power cut.
 
     Callers hold a lock on the folder: what an earlier call left behind is overwritten.

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from symphony_fl.folders import private_opener
+
 Metrics = dict[str, float]
 
 
@@ -45,7 +47,7 @@ class History:
         if path.exists():
             self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = open(path, "a", encoding="utf-8", opener=private_opener)
 
     def add(self, event: Event) -> None:
         """Remember and append to the file."""

@@ -1,84 +1,33 @@
-"""Run recipes through real `flwr run`, each time on a SuperLink of our own.
-
-`flwr run` would otherwise start, or find, a lasting local SuperLink whose environment and working folder were
-frozen when some earlier run started it, perhaps from another checkout. A private one has our environment, our
-ports and our working folder, and is gone when we are. Flower is used as a program here, never imported.
-"""
+"""Run recipes through real `flwr run`, on a SuperLink of our own (`local_superlink.py`) or on a network's."""
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import secrets
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.folders import safe_name, symphony_folder, write_atomically
-from symphony_fl.launcher import LAUNCHER
+from symphony_fl.folders import (
+    closed_run_folder,
+    private_opener,
+    safe_name,
+    symphony_folder,
+    write_atomically,
+)
+from symphony_fl.local_superlink import APP_FOLDER as APP_FOLDER
+from symphony_fl.local_superlink import STOP_SECONDS
+from symphony_fl.local_superlink import LaunchError as LaunchError
+from symphony_fl.local_superlink import SuperLink as SuperLink
+from symphony_fl.local_superlink import private_superlink as private_superlink
 from symphony_fl.recipe import Recipe, RecipeError
 
-APP_FOLDER = Path(__file__).resolve().parent.parent
 MARK = "symphony: "  # what our ServerApp says to people
-STARTUP_SECONDS = 60.0
-STOP_SECONDS = 10.0
 RETRY_SECONDS = 2.0  # between two attempts at a SuperLink that is away
 NO_LOG = ("╭", "│", "╰")  # the box in which flwr tells an error of its own
 COMPLETED = "finished:completed"
-
-
-class LaunchError(RuntimeError):
-    """Flower could not be started, or a run did not end well; the message says where the log is."""
-
-
-@dataclass(frozen=True)
-class SuperLink:
-    """A running SuperLink: the environment `flwr` finds it by, and its name in Flower's configuration if it is one
-    that devices have joined; None for a private one, which simulates its agents."""
-
-    environment: dict[str, str]
-    connection: str | None = None
-
-
-@contextmanager
-def private_superlink(folder: Path = APP_FOLDER) -> Iterator[SuperLink]:
-    """A SuperLink in simulation mode on free loopback ports, stopped at the end, and killed if we are killed.
-
-    `folder` is its working folder, from which simulated apps may import.
-    """
-    with tempfile.TemporaryDirectory(prefix="symphony-flwr-") as home:
-        api, control = _free_ports(2)
-        environment = _environment(home, api, control)
-        command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-        command += ["--host", "127.0.0.1", "--port", str(api)]
-        command += ["--control-api-address", f"127.0.0.1:{control}"]
-        log = Path(home) / "superlink.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
-        try:
-            _wait_until_healthy(process, api, log)
-            yield SuperLink(environment)
-        finally:
-            _stop(process)
 
 
 def run_recipe(
@@ -97,7 +46,7 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
-    folder.mkdir(parents=True, exist_ok=True)
+    closed_run_folder(folder)
     recipe_file = folder / "recipe.json"
     if not recipe_file.exists():
         write_atomically(recipe_file, recipe.to_json().encode())
@@ -127,27 +76,6 @@ def new_run_folder(recipe: Recipe) -> Path:
     return (
         symphony_folder() / "runs" / f"{safe_name(recipe.name)}-s{recipe.seed}-{stamp}-{secrets.token_hex(2)}"
     )
-
-
-def _environment(home: str, api: int, control: int) -> dict[str, str]:
-    programs = str(Path(sys.executable).parent)  # flwr looks its own programs up on PATH
-    return {
-        **os.environ,
-        "PATH": programs + os.pathsep + os.environ.get("PATH", ""),
-        "FLWR_HOME": home,
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(api),
-        "FLWR_LOCAL_CONTROL_API_PORT": str(control),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # One thread per agent: two under contention were several times slower than one.
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        LAUNCHER: str(os.getpid()),
-    }
 
 
 def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app: Path) -> int:
@@ -181,7 +109,7 @@ def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], N
     count = 0
     command = ["flwr", "log", str(run_id), *_named(link)]
     with (
-        log.open("a", encoding="utf-8") as file,
+        open(log, "a", encoding="utf-8", opener=private_opener) as file,
         subprocess.Popen(
             command,
             env=link.environment,
@@ -251,49 +179,3 @@ def _last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
     return errors[-1][:2000] if errors else "no error in the log"
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [int(item.getsockname()[1]) for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            text = log.read_text(errors="replace").strip().splitlines()
-            raise LaunchError(
-                f"flower-superlink stopped with status {process.returncode}: {' '.join(text[-3:])}"
-            )
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise LaunchError(f"flower-superlink did not answer within {STARTUP_SECONDS:g} s")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask, then insist; the whole process group, so that no simulation goes on without us."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-
-
-def _die_with_parent() -> None:
-    """Linux: have the kernel kill the SuperLink when we die, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

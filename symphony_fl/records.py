@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ def dashboard(options: argparse.Namespace) -> int:
         )
     print(f"http://{options.host}:{options.port}  (store: {uri}; stop with Ctrl-C)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    return subprocess.call([*command, "--host", options.host, "--port", str(options.port)])
+    command += ["--host", options.host, "--port", str(options.port), "--workers", "1"]
+    # The page needs no jobs, and whoever reaches it could have the server run some.
+    return subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
 def compare_stored(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.folders import write_atomically
+from symphony_fl.folders import private_opener, write_atomically
 
 ENTRIES, STATE = "tracking.jsonl", "tracking.json"
 
@@ -49,7 +49,7 @@ class Spool:
             raise SpoolError(
                 f"{self._state_path}: {self._delivered} delivered, {self.path} has {self.count} entries"
             )
-        self._file = self.path.open("ab")
+        self._file = open(self.path, "ab", opener=private_opener)
 
     def append(self, entry: Entry) -> None:
         """Remember an entry; after `sync` it is there also after a power cut."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.experiment.paradigms import Planned
-from symphony_fl.folders import locked
+from symphony_fl.folders import closed_run_folder, locked
 from symphony_fl.launch import LaunchError, SuperLink, private_superlink, run_recipe
 from symphony_fl.recipe import RecipeError
 
@@ -60,7 +60,7 @@ def run_all(planned: Sequence[Planned], folder: Path, parallel: int, say: Say) -
     RecipeError
         Another process works in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    closed_run_folder(folder)
     refusal = RecipeError(f"--folder {folder}: another process works in this folder")
     with locked(folder / "experiment.lock", 5.0, refusal):
         todo = [item for item in planned if result_of(folder, item) is None]
