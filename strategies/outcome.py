@@ -16,6 +16,7 @@ from symphony_fl.tracking import Tracker
 
 
 def publish(
+    runtime: str,
     recipe: Recipe,
     folder: Path,
     roster: Roster,
@@ -26,7 +27,8 @@ def publish(
 ) -> None:
     """Result and capabilities into the run's folder; these, plots and adapters into MLflow. Closes the history.
 
-    `seconds`: since this server began; `error`: what the run failed with.
+    `runtime`: the way the run went, here to its end; `seconds`: since this server began; `error`: what the run failed
+    with.
     """
     history.close()
     status = "failed" if error is not None else "completed"
@@ -37,6 +39,7 @@ def publish(
         **history.summary(recipe.agents),
         **_rollout_figures(recipe, history),
         "seconds": round(seconds, 3),
+        "runtime": runtime,
         "agents": recipe.agents,
         "strategy": recipe.strategy,
         "recipe_digest": recipe.digest,

@@ -78,7 +78,7 @@ def private_superlink(folder: Path = APP_FOLDER) -> Iterator[SuperLink]:
             _wait_until_healthy(process, api, log)
             yield SuperLink(environment)
         finally:
-            _stop(process)
+            stop(process)
 
 
 def run_recipe(
@@ -97,13 +97,7 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe_file = folder / "recipe.json"
-    if not recipe_file.exists():
-        write_atomically(recipe_file, recipe.to_json().encode())
-    elif recipe_file.read_text() != recipe.to_json():
-        raise RecipeError(f"run-dir = {str(folder)!r}: holds a run of another recipe")
-    (folder / "result.json").unlink(missing_ok=True)
+    recipe_file = prepare_folder(recipe, folder)
     run_id = _start(link, recipe, recipe_file, folder, app)
     log = folder / "flower.log"
     lines = _follow(link, run_id, log, progress, 0)
@@ -116,9 +110,27 @@ def run_recipe(
         status = _status(link, run_id)
     result_file = folder / "result.json"
     if status != COMPLETED or not result_file.exists():
-        raise LaunchError(f"run ended as {status}; {_last_error(log)}; log: {log}")
+        raise LaunchError(f"run ended as {status}; {last_error(log)}; log: {log}")
     result: dict[str, Any] = json.loads(result_file.read_text())
     return result
+
+
+def prepare_folder(recipe: Recipe, folder: Path) -> Path:
+    """The file of the recipe in the run's folder, new or to be resumed; the result of an earlier start is removed.
+
+    Raises
+    ------
+    RecipeError
+        The folder holds a run of another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe_file = folder / "recipe.json"
+    if not recipe_file.exists():
+        write_atomically(recipe_file, recipe.to_json().encode())
+    elif recipe_file.read_text() != recipe.to_json():
+        raise RecipeError(f"run-dir = {str(folder)!r}: holds a run of another recipe")
+    (folder / "result.json").unlink(missing_ok=True)
+    return recipe_file
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -247,7 +259,8 @@ def _json_in(text: str) -> dict[str, Any]:
     return values
 
 
-def _last_error(log: Path) -> str:
+def last_error(log: Path) -> str:
+    """What a log says last of an error, for people."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
     return errors[-1][:2000] if errors else "no error in the log"
@@ -280,7 +293,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) 
     raise LaunchError(f"flower-superlink did not answer within {STARTUP_SECONDS:g} s")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[Any]) -> None:
     """Ask, then insist; the whole process group, so that no simulation goes on without us."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
