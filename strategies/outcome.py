@@ -10,7 +10,6 @@ from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.folders import write_json
 from symphony_fl.history import History
-from symphony_fl.plots import plot_run
 from symphony_fl.recipe import Recipe
 from symphony_fl.tracking import Tracker
 
@@ -30,6 +29,8 @@ def publish(
     `runtime`: the way the run went, here to its end; `seconds`: since this server began; `error`: what the run failed
     with.
     """
+    from symphony_fl.plots import plot_run  # loads matplotlib, of which nothing is wanted until here
+
     history.close()
     status = "failed" if error is not None else "completed"
     result: dict[str, Any] = {

@@ -92,7 +92,7 @@ def compare(options: argparse.Namespace) -> int:
 def frontier(options: argparse.Namespace) -> int:
     """Accuracy against bytes over many settings of the exchange; rows already in --json FILE are not run again."""
     from symphony_fl import frontier as grid  # loads matplotlib and MLflow
-    from symphony_fl.tracking import log_summary
+    from symphony_fl.store import log_summary
 
     file = Path(options.json).expanduser() if options.json else symphony_folder() / "frontier.json"
     points = options.points or list(grid.POINTS)

@@ -41,7 +41,7 @@ def add_command(command: Commands) -> None:
 def experiment(options: argparse.Namespace) -> int:
     """The paper's experiments: paradigms x seeds through real `flwr run`, resumable, and a report of them."""
     from symphony_fl.experiment import report  # loads matplotlib and scipy
-    from symphony_fl.tracking import log_summary
+    from symphony_fl.store import log_summary
 
     names = options.paradigms or (QUICK if options.quick else [item.name for item in PARADIGMS])
     seeds = _distinct(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
