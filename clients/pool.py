@@ -38,7 +38,7 @@ def main() -> None:
     _load(folder)
     while True:
         _, descriptors, _, _ = socket.recv_fds(template, 1, 1)
-        _reap()
+        _reap(os.WNOHANG if descriptors else 0)
         if not descriptors:
             return
         worker = socket.socket(fileno=descriptors[0])
@@ -127,10 +127,10 @@ def _in_child(work: Callable[[], None]) -> NoReturn:
         os._exit(status)
 
 
-def _reap() -> None:
-    """Take note of workers that have ended."""
+def _reap(options: int) -> None:
+    """Take note of workers that have ended; with options 0, wait for all of them."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        while os.waitpid(-1, options)[0]:
             pass
 
 

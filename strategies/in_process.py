@@ -18,6 +18,8 @@ from pathlib import Path
 
 from symphony_fl.launcher import LAUNCHER, die_with_launcher
 
+CLOSE_SECONDS = 5.0
+
 
 class Template:
     """The process that workers are forked from, started at once and anew if it dies (`clients/pool.py`)."""
@@ -38,9 +40,14 @@ class Template:
         return PoolWorker(ours)
 
     def close(self) -> None:
-        with self._lock:
-            self._process.kill()
-            self._process.wait()
+        """It ends when all workers have, whose sockets are closed; one that is still busy is not waited for."""
+        with self._lock, self._socket:
+            self._socket.close()
+            try:
+                self._process.wait(CLOSE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()

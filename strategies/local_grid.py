@@ -143,7 +143,7 @@ class LocalGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def close(self) -> None:
-        """Take on no more work. What is being worked on is not waited for."""
+        """Take on no more work, and let workers go that have none."""
         with self._change:
             self._closed = True
             self._change.notify_all()
