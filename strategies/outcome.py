@@ -10,12 +10,12 @@ from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.folders import write_json
 from symphony_fl.history import History
-from symphony_fl.plots import plot_run
 from symphony_fl.recipe import Recipe
 from symphony_fl.tracking import Tracker
 
 
 def publish(
+    runtime: str,
     recipe: Recipe,
     folder: Path,
     roster: Roster,
@@ -26,8 +26,11 @@ def publish(
 ) -> None:
     """Result and capabilities into the run's folder; these, plots and adapters into MLflow. Closes the history.
 
-    `seconds`: since this server began; `error`: what the run failed with.
+    `runtime`: the way the run went, here to its end; `seconds`: since this server began; `error`: what the run failed
+    with.
     """
+    from symphony_fl.plots import plot_run  # loads matplotlib, of which nothing is wanted until here
+
     history.close()
     status = "failed" if error is not None else "completed"
     result: dict[str, Any] = {
@@ -37,6 +40,7 @@ def publish(
         **history.summary(recipe.agents),
         **_rollout_figures(recipe, history),
         "seconds": round(seconds, 3),
+        "runtime": runtime,
         "agents": recipe.agents,
         "strategy": recipe.strategy,
         "recipe_digest": recipe.digest,

@@ -13,7 +13,6 @@ from pathlib import Path
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
-from flwr.superlink.grid.http_grid import HttpGrid
 
 from clients.messages import ARRAYS, CONFIG, ROUND, pack_greeting
 from clients.patience import patient
@@ -39,6 +38,7 @@ from symphony_fl.folders import (
 from symphony_fl.history import History
 from symphony_fl.launcher import die_with_launcher
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.runtime import FLOWER
 from symphony_fl.tracking import Tracker
 
 ADAPTER_QUERY = "query.adapter"
@@ -49,16 +49,19 @@ app = ServerApp()
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a recipe, a name and the folder that holds all of it."""
+    """One run: a recipe, a name, the folder that holds all of it, and the way it goes (`symphony_fl/runtime.py`)."""
 
     recipe: Recipe
     name: str
     folder: Path
+    runtime: str = FLOWER
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Entry point of `flwr run`."""
+    from flwr.superlink.grid.http_grid import HttpGrid  # there already; a run in-process has no use for it
+
     keep_private()
     config = context.run_config
     recipe = check_recipe(load_recipe(str(config["recipe"]), shlex.split(str(config["overrides"]))))
@@ -71,11 +74,12 @@ def main(grid: Grid, context: Context) -> None:
         grid = Insistent(Apart(grid), most=recipe.limits.round_timeout)
     if recipe.agents_per_node > 1:
         grid = ManyPerNode(grid, recipe.agents_per_node)
-    with _claimed(run):
-        _run(grid, run)
+    with claimed(run):
+        run_rounds(grid, run)
 
 
-def _run(grid: Grid, run: Run) -> None:
+def run_rounds(grid: Grid, run: Run) -> None:
+    """All of a run whose folder is claimed, to its result."""
     recipe, folder = run.recipe, run.folder
     log(INFO, "symphony: recipe %s (digest %s), folder %s", recipe.name, recipe.digest, folder)
     history = History(folder / "history.jsonl")
@@ -86,9 +90,9 @@ def _run(grid: Grid, run: Run) -> None:
     try:
         _rounds(grid, run, roster, history, tracker)
     except BaseException as error:
-        publish(recipe, folder, roster, history, tracker, time.monotonic() - started, error)
+        publish(run.runtime, recipe, folder, roster, history, tracker, time.monotonic() - started, error)
         raise
-    publish(recipe, folder, roster, history, tracker, time.monotonic() - started)
+    publish(run.runtime, recipe, folder, roster, history, tracker, time.monotonic() - started)
 
 
 def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tracker) -> None:
@@ -175,7 +179,7 @@ def _evaluated(history: History, recipe: Recipe) -> bool:
 
 
 @contextmanager
-def _claimed(run: Run) -> Iterator[None]:
+def claimed(run: Run) -> Iterator[None]:
     """A folder belongs to one recipe, and to one process at a time.
 
     Raises

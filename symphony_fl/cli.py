@@ -23,10 +23,11 @@ from symphony_fl.folders import (
     write_json,
 )
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
-from symphony_fl.launch import LaunchError, SuperLink, new_run_folder, private_superlink, run_recipe
+from symphony_fl.launch import LaunchError, new_run_folder, run_recipe
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.records import add_store_options, compare_stored, dashboard
 from symphony_fl.replaying import add_replay
+from symphony_fl.runtime import FLOWER, IN_PROCESS, Runner, add_in_process, runner
 from symphony_fl.tables import comparison_table, summary_table
 from symphony_fl.timing import add_timing
 
@@ -89,7 +90,7 @@ def compare(options: argparse.Namespace) -> int:
     ]
     _check_writable(options.json)
     runs: list[dict[str, Any]] = []
-    for _, row in _run_each([(recipe.name, recipe) for recipe in recipes]):
+    for _, row in _run_each([(recipe.name, recipe) for recipe in recipes], options.runtime):
         runs.append(row)
         _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
     print(comparison_table(runs))
@@ -99,14 +100,14 @@ def compare(options: argparse.Namespace) -> int:
 def frontier(options: argparse.Namespace) -> int:
     """Accuracy against bytes over many settings of the exchange; rows already in --json FILE are not run again."""
     from symphony_fl import frontier as grid  # loads matplotlib and MLflow
-    from symphony_fl.tracking import log_summary
+    from symphony_fl.store import log_summary
 
     file = Path(options.json).expanduser() if options.json else symphony_folder() / "frontier.json"
     points = options.points or list(grid.POINTS)
     _check_writable(str(file.with_suffix(".md")))
     rows: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
     wanted = grid.wanted(points, options.seeds)
-    for point, row in _run_each(grid.still_to_run(wanted, rows)):
+    for point, row in _run_each(grid.still_to_run(wanted, rows), options.runtime):
         rows.append({"point": point} | row)
         _write_json(str(file), {"runs": rows})
     found = grid.figures(grid.finished(wanted, rows))
@@ -166,30 +167,36 @@ def recipes(options: argparse.Namespace) -> int:
 
 def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
     """On this machine alone, or on the devices of a network."""
+    if options.network is not None and options.runtime == IN_PROCESS:
+        raise RecipeError("--in-process: agents of --network are processes on devices; name one of the two")
     if options.network is None:
         _check_simulated(recipe)
+    what = "Flower" if options.runtime == FLOWER else "agents in-process"
     print(
-        f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting Flower ..."
+        f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting {what} ..."
     )
     print(f"folder {folder}", flush=True)
-    named = options.network
-    with private_superlink() if named is None else network_superlink(network_folder(named)) as link:
-        result = run_recipe(link, recipe, folder, _progress)
+    if options.network is None:
+        with runner(options.runtime) as run_it:
+            result = run_it(recipe, folder, _progress)
+    else:
+        with network_superlink(network_folder(options.network)) as link:
+            result = run_recipe(link, recipe, folder, _progress)
     _write_json(options.json, result)
     print(summary_table(result))
     return 0
 
 
-def _run_each(todo: Sequence[tuple[str, Recipe]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, its result) of one run after the other, on one SuperLink; none is started where there is nothing to do."""
+def _run_each(todo: Sequence[tuple[str, Recipe]], runtime: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, its result) of one run after the other; Flower is not started where there is nothing to do."""
     if not todo:
         return
     for _, recipe in todo:
         _check_simulated(recipe)
-    with private_superlink() as link:
+    with runner(runtime) as run_it:
         for number, (name, recipe) in enumerate(todo, start=1):
             print(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}", flush=True)
-            yield name, _run_or_report(link, recipe)
+            yield name, _run_or_report(run_it, recipe, runtime)
 
 
 def _check_simulated(recipe: Recipe) -> None:
@@ -201,15 +208,15 @@ def _check_simulated(recipe: Recipe) -> None:
         )
 
 
-def _run_or_report(link: SuperLink, recipe: Recipe) -> dict[str, Any]:
+def _run_or_report(run_it: Runner, recipe: Recipe, runtime: str) -> dict[str, Any]:
     """A failed run is a row of the comparison, not its end."""
     folder = new_run_folder(recipe)
     try:
-        return run_recipe(link, recipe, folder, _progress)
+        return run_it(recipe, folder, _progress)
     except LaunchError as error:
         print(f"symphony: {error}", file=sys.stderr)
         failed = {"recipe": recipe.name, "seed": recipe.seed, "status": "failed", "error": str(error)}
-        return failed | {"recipe_digest": recipe.digest, "folder": str(folder)}
+        return failed | {"recipe_digest": recipe.digest, "folder": str(folder), "runtime": runtime}
 
 
 def _progress(line: str) -> None:
@@ -261,7 +268,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", metavar="FILE", help="write the result as JSON")
     for sub in commands.choices.values():
         sub.add_argument("--network", metavar="DIR", help="run on the devices of this `symphony network`")
+        add_in_process(sub)
     sub = command("compare", compare)
+    add_in_process(sub)
     sub.add_argument("recipes", metavar="RECIPE|key=value", nargs="*", help="overrides hold for every recipe")
     sub.add_argument(
         "--seeds", metavar="SEED", nargs="+", type=int, help="default: 0; --from-mlflow: all there are"
@@ -272,6 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     add_store_options(sub)
     sub.add_argument("--json", metavar="FILE", help="write all results as JSON")
     sub = command("frontier", frontier)
+    add_in_process(sub)
     sub.add_argument(
         "points",
         metavar="POINT",

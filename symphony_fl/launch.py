@@ -46,13 +46,7 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
-    closed_run_folder(folder)
-    recipe_file = folder / "recipe.json"
-    if not recipe_file.exists():
-        write_atomically(recipe_file, recipe.to_json().encode())
-    elif recipe_file.read_text() != recipe.to_json():
-        raise RecipeError(f"run-dir = {str(folder)!r}: holds a run of another recipe")
-    (folder / "result.json").unlink(missing_ok=True)
+    recipe_file = prepare_folder(recipe, folder)
     run_id = _start(link, recipe, recipe_file, folder, app)
     log = folder / "flower.log"
     lines = _follow(link, run_id, log, progress, 0)
@@ -65,9 +59,27 @@ def run_recipe(
         status = _status(link, run_id)
     result_file = folder / "result.json"
     if status != COMPLETED or not result_file.exists():
-        raise LaunchError(f"run ended as {status}; {_last_error(log)}; log: {log}")
+        raise LaunchError(f"run ended as {status}; {last_error(log)}; log: {log}")
     result: dict[str, Any] = json.loads(result_file.read_text())
     return result
+
+
+def prepare_folder(recipe: Recipe, folder: Path) -> Path:
+    """The file of the recipe in the run's folder, new or to be resumed; the result of an earlier start is removed.
+
+    Raises
+    ------
+    RecipeError
+        The folder holds a run of another recipe.
+    """
+    closed_run_folder(folder)
+    recipe_file = folder / "recipe.json"
+    if not recipe_file.exists():
+        write_atomically(recipe_file, recipe.to_json().encode())
+    elif recipe_file.read_text() != recipe.to_json():
+        raise RecipeError(f"run-dir = {str(folder)!r}: holds a run of another recipe")
+    (folder / "result.json").unlink(missing_ok=True)
+    return recipe_file
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -175,7 +187,8 @@ def _json_in(text: str) -> dict[str, Any]:
     return values
 
 
-def _last_error(log: Path) -> str:
+def last_error(log: Path) -> str:
+    """What a log says last of an error, for people."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
     return errors[-1][:2000] if errors else "no error in the log"

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from symphony_fl.edge.credential import credentials, hand_to_flower
 from symphony_fl.edge.private import private_file
@@ -81,7 +82,7 @@ def private_superlink(folder: Path = APP_FOLDER) -> Iterator[SuperLink]:
         running = {}
         for program, command in {"superlink": superlink, "executor": executor}.items():
             running[home / f"{program}.log"] = _start(command, environment, home / f"{program}.log")
-            stack.callback(_stop, running[home / f"{program}.log"])  # the executor, started last, first
+            stack.callback(stop, running[home / f"{program}.log"])  # the executor, started last, first
         _wait_until_healthy(running, address)
         yield SuperLink(environment)
 
@@ -153,7 +154,7 @@ def _wait_until_healthy(running: dict[Path, subprocess.Popen[bytes]], address: s
     raise LaunchError(f"Flower's SuperLink did not answer within {STARTUP_SECONDS:g} s")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[Any]) -> None:
     """Ask, then insist; the whole process group, so that no simulation goes on without us."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:

@@ -16,6 +16,7 @@ from typing import Any
 from symphony_fl.folders import private_opener, write_atomically
 
 ENTRIES, STATE = "tracking.jsonl", "tracking.json"
+PARENT = "parent"  # in entries: the run itself, beside the numbers of its agents as text
 
 Entry = dict[str, Any]
 
@@ -25,7 +26,8 @@ class SpoolError(ValueError):
 
 
 class Spool:
-    """The entries of one run, in its folder; one process at a time.
+    """The entries of one run, in its folder; one process at a time, in which one thread may add entries while another
+    delivers them.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class Spool:
         """Entries not yet delivered, in order, each with what `delivered` is to be told once it has been."""
         with self.path.open("rb") as file:
             file.seek(self._next)
-            while line := file.readline():
+            while (line := file.readline()).endswith(b"\n"):  # one may be just being written
                 yield json.loads(line), len(line)
 
     def delivered(self, size: int) -> None:

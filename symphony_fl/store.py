@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from mlflow.exceptions import MlflowException
 
 from symphony_fl.folders import safe_name
 from symphony_fl.options import EXPERIMENT
-from symphony_fl.spool import Entry, Spool
+from symphony_fl.spool import PARENT, Entry, Spool
 
 LOG = logging.getLogger("symphony_fl.store")
 SQLITE = "sqlite:///"
-PARENT = "parent"  # in entries: the run itself, beside the numbers of its agents as text
 KEY = "symphony_key"  # tag by which a run is found that may have been made already
 TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-PER_BATCH = 100  # parameters, and metrics, of one request; MLflow admits no more parameters
+PARAMS, METRICS = 100, 1000  # of one request; MLflow admits no more
+TOGETHER = 200  # entries at most that are counted as delivered at once
 # Of the statuses from 400 to 499, those that are not the entry's fault: a proxy says 404 while what is behind it is
 # away, and so does a store that has lost the run.
 TRY_AGAIN = (401, 403, 404, 408, 409, 429)
@@ -59,21 +60,29 @@ class Store:
         if self._client is None:
             self._client = MlflowClient(tracking_uri=self.uri)
 
-    def apply(self, entry: Entry, folder: Path) -> None:
-        """Bring one entry.
+    def apply(self, entries: Sequence[Entry], folder: Path) -> None:
+        """Bring one entry, or several that all are metrics.
 
         Raises
         ------
         StoreAway
-            It is to be brought again.
+            They are to be brought again.
         """
+        first = entries[0]
         try:
-            self._bring(entry, folder)
+            if first["do"] == "metrics":
+                self._bring_metrics(entries)
+            else:
+                self._bring(first, folder)
         except (MlflowException, OSError) as error:
             status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
-            if entry["do"] == "create" or not 400 <= status < 500 or status in TRY_AGAIN:
+            if first["do"] == "create" or not 400 <= status < 500 or status in TRY_AGAIN:
                 raise StoreAway(f"{self.uri}: {' '.join(str(error).split())[:300]}") from None
-            self._refused(entry, str(error))
+            if len(entries) == 1:
+                self._refused(first, str(error))
+                return
+            for entry in entries:  # one that is refused must not take the others along
+                self.apply([entry], folder)
 
     def _bring(self, entry: Entry, folder: Path) -> None:
         client = self._client
@@ -82,13 +91,7 @@ class Store:
             self._create(client, entry)
             return
         run = self._state["runs"][entry["run"]]
-        if entry["do"] == "metrics":
-            found = [
-                Metric(name, value, entry["at"], entry["step"]) for name, value in entry["values"].items()
-            ]
-            for start in range(0, len(found), PER_BATCH):
-                client.log_batch(run, found[start : start + PER_BATCH])
-        elif entry["do"] == "tags":
+        if entry["do"] == "tags":
             client.log_batch(run, tags=[RunTag(key, value) for key, value in entry["tags"].items()])
         elif entry["do"] == "finish":
             client.set_terminated(run, entry["status"], end_time=entry["at"])
@@ -98,6 +101,19 @@ class Store:
                 client.log_artifact(run, str(path), entry["folder"])
             else:
                 self._refused(entry, f"{path} is not there any more")
+
+    def _bring_metrics(self, entries: Sequence[Entry]) -> None:
+        """As few requests as can be: MLflow takes as long for one number as for some hundred."""
+        client = self._client
+        assert client is not None
+        found: dict[str, list[Metric]] = defaultdict(list)
+        for entry in entries:
+            found[entry["run"]] += [
+                Metric(name, value, entry["at"], entry["step"]) for name, value in entry["values"].items()
+            ]
+        for run, metrics in found.items():
+            for start in range(0, len(metrics), METRICS):
+                client.log_batch(self._state["runs"][run], metrics[start : start + METRICS])
 
     def _create(self, client: MlflowClient, entry: Entry) -> None:
         """The parent run and its children, those of them that were not made before."""
@@ -115,8 +131,8 @@ class Store:
                 )
                 runs[name] = client.create_run(experiment, start_time=entry["at"], tags=tags).info.run_id
         params = [Param(name, value) for name, value in entry["params"].items()]
-        for start in range(0, len(params), PER_BATCH):
-            client.log_batch(runs[PARENT], params=params[start : start + PER_BATCH])
+        for start in range(0, len(params), PARAMS):
+            client.log_batch(runs[PARENT], params=params[start : start + PARAMS])
         self._state["runs"] = runs
 
     def _refused(self, entry: Entry, why: str) -> None:
@@ -138,13 +154,28 @@ def replay(spool: Spool, store: Store, folder: Path, seconds: float, patience: i
     until = time.monotonic() + seconds
     try:
         store.reach(patience)
-        for entry, size in spool.waiting():
-            store.apply(entry, folder)
-            spool.delivered(size)
+        for entries, sizes in _together(spool.waiting()):
+            store.apply(entries, folder)
+            for size in sizes:
+                spool.delivered(size)
             if time.monotonic() > until:
                 return
     finally:
         spool.save()
+
+
+def _together(waiting: Iterable[tuple[Entry, int]]) -> Iterator[tuple[list[Entry], list[int]]]:
+    """Entries and their sizes in order, each alone but for metrics that follow one another."""
+    entries: list[Entry] = []
+    sizes: list[int] = []
+    for entry, size in waiting:
+        if entries and (len(entries) == TOGETHER or not entry["do"] == entries[-1]["do"] == "metrics"):
+            yield entries, sizes
+            entries, sizes = [], []
+        entries.append(entry)
+        sizes.append(size)
+    if entries:
+        yield entries, sizes
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ Metric names (the paper, section 6.4, in the field's words):
     result/<figure>                                 parent run: the run's result in one number each (`RESULTS`)
 
 A run does not wait for its tracking server. What is to be tracked goes into a spool in the run's folder first
-(`spool.py`) and from there to the store (`store.py`), in order, whenever something of the whole network is logged.
+(`spool.py`) and from there to the store (`store.py`), in order, by a thread of its own (`delivering.py`).
 While the store is away entries stay; they are delivered when it is back, at the latest by `symphony replay`. Every
 delivery can be done twice and counts once: runs are looked up by a key of their own before they are made, metrics carry
 the time when they were measured (the same value, step and time is stored once), and tags, parameters, files and status
@@ -81,17 +81,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from symphony_fl.delivering import Deliverer
 from symphony_fl.recipe import Recipe
-from symphony_fl.spool import Spool
-from symphony_fl.store import PARENT, Store, StoreAway, log_summary, replay
-
-__all__ = ["RESULTS", "Tracker", "flat_items", "log_summary", "run_tags"]
+from symphony_fl.spool import PARENT, Spool
 
 LOG = logging.getLogger("symphony_fl.tracking")
 MAX_PARAM = 500  # characters every MLflow store accepts
-ROUND_SECONDS, FINISH_SECONDS = 5.0, 60.0  # spent on deliveries in a round, and at the end
-ROUND_PATIENCE, FINISH_PATIENCE = 5, 60  # seconds in which a request must be answered; files go at the end
-PAUSE_SECONDS = 20.0  # before a store that was away is tried again
 
 RESULTS = (
     "accuracy_before", "accuracy_after", "accuracy_min_agent", "bytes_sent_per_agent", "bytes_received_per_agent",
@@ -112,15 +107,14 @@ class Tracker:
     def __init__(self, uri: str, recipe: Recipe, run: str, folder: Path) -> None:
         self.uri = uri
         self._spool = Spool(folder)
-        self._store = Store(uri, self._spool.state)
         self._folder = folder
         self._children = recipe.agents if recipe.tracking.agents else 0
-        self._again = 0.0  # when a store that was away is tried next
         if not self._spool.count:
             self._create(recipe, run)
         self._spool.state["uri"] = uri
         self._spool.save()
-        self.deliver(ROUND_SECONDS, ROUND_PATIENCE)
+        self._deliverer = Deliverer(self._spool, uri, folder)
+        self._deliverer.ask()
 
     def agent(self, agent: int, round: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one agent at a round, to its child run."""
@@ -130,7 +124,7 @@ class Tracker:
     def run(self, round: int, metrics: Mapping[str, float]) -> None:
         """Metrics of the network as a whole at a round, to the parent run; also the time for deliveries."""
         self._metrics(PARENT, round, metrics)
-        self.deliver(ROUND_SECONDS, ROUND_PATIENCE)
+        self._deliverer.ask()
 
     def tag_agent(self, agent: int, tags: Mapping[str, str]) -> None:
         """Who the agent is: did:key, skills."""
@@ -152,8 +146,7 @@ class Tracker:
         """Close parent and children. `status` is FINISHED, FAILED or KILLED."""
         for name in (*map(str, range(self._children)), PARENT):
             self._spool.append({"do": "finish", "run": name, "status": status, "at": _now()})
-        self._again = 0.0
-        self.deliver(FINISH_SECONDS, FINISH_PATIENCE)
+        self._deliverer.close()
         if self.pending:
             LOG.warning(
                 "symphony: %d tracking entries wait in %s; when %s is back: symphony replay %s",
@@ -163,7 +156,9 @@ class Tracker:
 
     @property
     def parent(self) -> str:
-        """MLflow's id of the parent run; empty as long as the store has not been reached."""
+        """MLflow's id of the parent run, waited for some seconds; empty as long as the store has not been reached."""
+        if not self._spool.state.get("runs"):
+            self.settle()
         return str(self._spool.state.get("runs", {}).get(PARENT, ""))
 
     @property
@@ -171,17 +166,9 @@ class Tracker:
         """Entries that the store does not have yet."""
         return self._spool.pending
 
-    def deliver(self, seconds: float, patience: int) -> None:
-        """Bring the store up to date, for so many seconds at most and one request more, which may take `patience`.
-        A store that is away is no failure: it is said, and tried again some time later."""
-        self._spool.sync()
-        if time.monotonic() < self._again:
-            return
-        try:
-            replay(self._spool, self._store, self._folder, seconds, patience)
-        except StoreAway as error:
-            self._again = time.monotonic() + PAUSE_SECONDS
-            LOG.warning("symphony: tracking store away, %d entries kept: %s", self.pending, str(error)[:300])
+    def settle(self) -> None:
+        """Wait for the store to have everything, some seconds at most; one that is away is not waited for."""
+        self._deliverer.settle()
 
     def _metrics(self, run: str, round: int, metrics: Mapping[str, float]) -> None:
         values = dict(metrics)

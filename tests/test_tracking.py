@@ -8,7 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from symphony_fl.recipe import load_recipe
-from symphony_fl.tracking import Tracker, log_summary
+from symphony_fl.store import log_summary
+from symphony_fl.tracking import Tracker
 
 
 def test_artifacts_lie_beside_the_store_whatever_the_working_folder(

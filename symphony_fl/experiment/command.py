@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, TINY, TRACKING, Planned, plan
-from symphony_fl.experiment.runner import cores, result_of, run_all, run_folder_of, runs_at_once
+from symphony_fl.experiment.runner import result_of, run_all, run_folder_of, runs_at_once
 from symphony_fl.folders import default_tracking_uri, symphony_folder
 from symphony_fl.recipe import RecipeError
+from symphony_fl.runtime import IN_PROCESS, add_in_process, cores
 
 Commands = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 QUICK_SEEDS = (0, 1)
@@ -31,6 +32,7 @@ def add_command(command: Commands) -> None:
     sub.add_argument("--quick", action="store_true", help="minutes: does everything work? Not who is better")
     sub.add_argument("--folder", metavar="DIR", help="runs and report (default: under ~/.symphony-fl)")
     sub.add_argument("--parallel", metavar="N", type=int, help="runs at once (default: what cores allow)")
+    add_in_process(sub)
     sub.add_argument(
         "--readme", metavar="FILE", help="put the main tables between this file's paper-tables marks"
     )
@@ -39,7 +41,7 @@ def add_command(command: Commands) -> None:
 def experiment(options: argparse.Namespace) -> int:
     """The paper's experiments: paradigms x seeds through real `flwr run`, resumable, and a report of them."""
     from symphony_fl.experiment import report  # loads matplotlib and scipy
-    from symphony_fl.tracking import log_summary
+    from symphony_fl.store import log_summary
 
     names = options.paradigms or (QUICK if options.quick else [item.name for item in PARADIGMS])
     seeds = _distinct(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
@@ -51,7 +53,7 @@ def experiment(options: argparse.Namespace) -> int:
     if parallel < 1:
         raise RecipeError(f"--parallel {parallel}: must be at least 1")
     _say(f"folder {folder}")
-    failures = run_all(planned, folder, parallel, _say)
+    failures = run_all(planned, folder, parallel, _say, options.runtime)
     done = [item for item in planned if result_of(folder, item) is not None]
     for failure in failures:
         item = failure.planned
@@ -89,6 +91,7 @@ def _described(options: argparse.Namespace, planned: Sequence[Planned]) -> dict[
     words += ["--paradigms", *names] if options.paradigms else []
     words += ["--model", options.model] if options.model != TINY else []
     words += ["--quick"] if options.quick else []
+    words += ["--in-process"] if options.runtime == IN_PROCESS else []
     words += ["--seeds", *map(str, seeds)]
     return {"command": " ".join(words), "quick": "yes" if options.quick else ""}
 

@@ -7,7 +7,6 @@ resumes what was under way (FedAvg begins anew, its state lived in the server).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +17,9 @@ from typing import Any
 
 from symphony_fl.experiment.paradigms import Planned
 from symphony_fl.folders import closed_run_folder, locked
-from symphony_fl.launch import LaunchError, SuperLink, private_superlink, run_recipe
+from symphony_fl.launch import LaunchError
 from symphony_fl.recipe import RecipeError
+from symphony_fl.runtime import FLOWER, Runner, runner
 
 Say = Callable[[str], None]
 
@@ -52,8 +52,10 @@ def runs_at_once(planned: Sequence[Planned], cores: int) -> int:
     return max(1, cores // max(item.recipe.agents for item in planned))
 
 
-def run_all(planned: Sequence[Planned], folder: Path, parallel: int, say: Say) -> list[Failure]:
-    """Run what is not done yet, `parallel` at a time on one SuperLink; the runs that failed, which stop no other.
+def run_all(
+    planned: Sequence[Planned], folder: Path, parallel: int, say: Say, runtime: str = FLOWER
+) -> list[Failure]:
+    """Run what is not done yet, `parallel` at a time; the runs that failed, which stop no other.
 
     Raises
     ------
@@ -67,21 +69,21 @@ def run_all(planned: Sequence[Planned], folder: Path, parallel: int, say: Say) -
         say(f"{len(planned)} runs, {len(planned) - len(todo)} of them done before, {parallel} at a time")
         if not todo:
             return []
-        # The SuperLink stops first: what still runs on it then ends, and is waited for.
-        with ThreadPoolExecutor(parallel) as pool, private_superlink() as link:
+        # The SuperLink, or what runs in-process, stops first: what still runs then ends, and is waited for.
+        with ThreadPoolExecutor(parallel) as pool, runner(runtime) as run_it:
             try:
-                return _watch(link, pool, todo, folder, say)
+                return _watch(run_it, pool, todo, folder, say)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
 
 def _watch(
-    link: SuperLink, pool: ThreadPoolExecutor, todo: Sequence[Planned], folder: Path, say: Say
+    run_it: Runner, pool: ThreadPoolExecutor, todo: Sequence[Planned], folder: Path, say: Say
 ) -> list[Failure]:
     started = time.monotonic()
     failures: list[Failure] = []
-    futures = {pool.submit(_run_one, link, item, folder, say): item for item in todo}
+    futures = {pool.submit(_run_one, run_it, item, folder, say): item for item in todo}
     for number, future in enumerate(as_completed(futures), start=1):
         item, error = futures[future], future.result()
         if error:
@@ -93,13 +95,13 @@ def _watch(
     return failures
 
 
-def _run_one(link: SuperLink, planned: Planned, folder: Path, say: Say) -> str:
+def _run_one(run_it: Runner, planned: Planned, folder: Path, say: Say) -> str:
     """Run or resume one; empty, or why it failed."""
     where = run_folder_of(folder, planned)
     if planned.recipe.strategy == "fedavg" and where.exists():
         shutil.rmtree(where)
     try:
-        run_recipe(link, planned.recipe, where, lambda line: say(f"  {_name(planned)}: {line}"))
+        run_it(planned.recipe, where, lambda line: say(f"  {_name(planned)}: {line}"))
     except LaunchError as error:
         return str(error)
     return ""
@@ -107,8 +109,3 @@ def _run_one(link: SuperLink, planned: Planned, folder: Path, say: Say) -> str:
 
 def _name(planned: Planned) -> str:
     return f"{planned.paradigm}, seed {planned.seed}"
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,6 +82,11 @@ def get_policy(
     return _policies[key]
 
 
+def ensure_built(name: str) -> None:
+    """Have an embedded model built that is not in the cache yet; nothing is loaded."""
+    _source(name)
+
+
 def weights_digest(model: torch.nn.Module) -> bytes:
     """SHA-256 over the sorted names, types, shapes and bytes of the state dict, cut to 16 bytes."""
     digest = hashlib.sha256()
