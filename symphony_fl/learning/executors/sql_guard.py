@@ -14,6 +14,7 @@ What holds, for any query text:
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 import time
@@ -75,10 +76,6 @@ class Guard:
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
         ).fetchall()
         self._tables = frozenset(name for (name,) in tables if not name.startswith("sqlite_"))
-        self._explained = tuple(
-            connection.execute(f"{explain} SELECT 1").description
-            for explain in ("EXPLAIN", "EXPLAIN QUERY PLAN")
-        )
         connection.execute("PRAGMA query_only = ON")
         connection.execute(
             "PRAGMA temp_store = MEMORY"
@@ -111,7 +108,7 @@ class Guard:
             cursor = self._connection.execute(sql)
             if cursor.description is None:
                 raise SqlError("invalid", "not a query")
-            if cursor.description in self._explained:
+            if cursor.description in _explained():
                 raise SqlError("forbidden", "EXPLAIN")
             return _fetch(cursor, limits)
         except (sqlite3.Error, sqlite3.Warning) as error:  # Warning: several statements, in Python 3.11
@@ -145,6 +142,17 @@ class Guard:
             or (action == sqlite3.SQLITE_FUNCTION and second is not None and second.lower() in FUNCTIONS)
         )
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+@functools.cache
+def _explained() -> tuple[object, ...]:
+    """The columns of EXPLAIN and of EXPLAIN QUERY PLAN, in this version of SQLite."""
+    connection = sqlite3.connect(":memory:")
+    found = tuple(
+        connection.execute(f"{words} SELECT 1").description for words in ("EXPLAIN", "EXPLAIN QUERY PLAN")
+    )
+    connection.close()
+    return found
 
 
 def _text(data: bytes) -> str:
