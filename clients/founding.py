@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from symphony_fl.folders import write_atomically
+from symphony_fl.folders import read_file, write_atomically
 from symphony_fl.public import LocalError
 
 FOUNDING = "founding.json"
@@ -59,7 +59,7 @@ def read_founding(folder: Path) -> dict[str, str]:
     if not os.path.lexists(path):
         raise HomeError(f"{path}: missing; no run has greeted this agent yet", NOT_GREETED)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path))
         founding = {name: str(values[name]) for name in ("run", "recipe_json")}
         if values["sha256"] != _checksum(founding):
             raise ValueError("its content is not what was written")

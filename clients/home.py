@@ -292,6 +292,8 @@ def _read(path: Path) -> State:
     HomeError
         It is of another version.
     """
+    if os.path.lexists(path) and not path.is_file():
+        raise DamagedError(f"{path}: damaged (is no file)")
     try:
         with safe_open(path, framework="numpy") as file:
             text, checksum = file.metadata()["state"], file.metadata()["sha256"]

@@ -18,6 +18,7 @@ from typing import Any
 
 from symphony_fl.exchange.agreement import agreement_public_key
 from symphony_fl.exchange.identity import IdentityError, public_key_from_did
+from symphony_fl.folders import read_file
 from symphony_fl.keyfile import PINS_FILE
 from symphony_fl.public import LocalError
 from symphony_fl.recipe import recipe_from_json
@@ -66,7 +67,7 @@ def read_pins(home: Path) -> Pins | None:
     if not os.path.lexists(path):
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path))
     except OSError as error:
         raise PinsError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

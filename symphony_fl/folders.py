@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -105,6 +106,14 @@ def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Except
             return file.read()
     except OSError as error:
         raise refusal(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_file(path: Path) -> bytes:
+    """What a file holds. Raises OSError, also for what is no file: a pipe would be waited for."""
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        return file.read()
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -36,7 +36,7 @@ from symphony_fl.exchange.rotation import (
     read_rotations,
     seal_rotation,
 )
-from symphony_fl.folders import secret_file, write_atomically
+from symphony_fl.folders import read_file, secret_file, write_atomically
 from symphony_fl.public import LocalError
 
 KEY_FILE, RECORD_FILE, PINS_FILE = "key", "identity.json", "peers.json"
@@ -170,7 +170,7 @@ def read_record(folder: Path) -> Record:
     if not os.path.lexists(path):
         return Record()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path))
         did, pins = values["did"], values["pins"]
         if not isinstance(did, str) or type(pins) is not bool:
             raise ValueError("did must be text and pins true or false")

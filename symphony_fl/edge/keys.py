@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from symphony_fl.edge.private import EdgeError, private_file
-from symphony_fl.folders import write_atomically
+from symphony_fl.folders import read_file, write_atomically
 from symphony_fl.keyfile import KEY_FILE, KeyFileError, check_pins, open_key_file
 
 YEARS = 10 * 365  # days a network's certificates are good for
@@ -131,7 +131,7 @@ def _server_certificate(authority: Path, certificate: Path, key: Path) -> x509.C
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise EdgeError(f"{path}: cannot be read ({error.strerror})") from None
 
