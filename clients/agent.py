@@ -26,10 +26,11 @@ from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, r
 from symphony_fl.learning.episodes import Episode
 from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.sharing import Proposal
+from symphony_fl.public import PublicError
 from symphony_fl.recipe import Recipe
 
 
-class AgentError(RuntimeError):
+class AgentError(PublicError, RuntimeError):
     """An agent was asked for something it cannot do; the message says what."""
 
 

@@ -3,7 +3,7 @@
     python -m clients.agent_process --device FOLDER --number N
 
     FOLDER/key, peers.json    the agent's identity and what it demands of runs, once for all of them
-    FOLDER/homes/<run>/       a home per run it takes part in (`home.py`)
+    FOLDER/homes/<run>/       a home per run it takes part in (`homes.py`, `home.py`)
     FOLDER/agent.sock         where the ClientApp hands messages over (`frames.py`)
 
 Where a run has its agents exchange mail directly, neighbours reach it over QUIC, too (`endpoint.py`).
@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import queue
-import re
 import select
 import signal
 import socket
@@ -36,17 +35,18 @@ from typing import Any
 from flwr.common import log
 
 from clients.endpoint import Endpoint
-from clients.home import Home, HomeError
+from clients.home import HomeError
+from clients.homes import Homes
 from clients.messenger import from_bytes, to_bytes
 from clients.service import Service
 from symphony_fl import __version__
+from symphony_fl.allowed import Allowed
 from symphony_fl.components import agent_skills
 from symphony_fl.edge.frames import ERROR as REFUSED
 from symphony_fl.edge.frames import HEALTH, OK, FrameError, check_peer, check_place, receive_frame, send_frame
 from symphony_fl.folders import locked
+from symphony_fl.public import new_reference, told
 
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds what a server can fill
 CONNECTIONS = 8  # served at a time
 FRAME_SECONDS = 60.0  # for a whole frame to arrive or leave
 LOCK_SECONDS = 10.0  # a predecessor may still be on its way out
@@ -73,34 +73,21 @@ class AgentProcess:
     device : the device's folder
     number : the agent's number
     endpoint : makes the endpoint of that private key, for runs with exchange.transport=iroh
+    allowed : what a recipe may name of this device
     """
 
-    def __init__(self, device: Path, number: int, endpoint: Callable[[bytes], Endpoint]) -> None:
+    def __init__(
+        self, device: Path, number: int, endpoint: Callable[[bytes], Endpoint], allowed: Allowed
+    ) -> None:
         self.device = device
-        self.service = Service(number, self.home_of, lasting=True, endpoint=endpoint)
+        homes = Homes(device)
+        self.service = Service(number, homes.home_of, lasting=True, endpoint=endpoint, allowed=allowed)
         self._requests: queue.Queue[Request] = queue.Queue()  # of whoever has a place, and of the dead, empty
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._started = time.monotonic()
         self._busy: tuple[str, float] | None = None
         self._counts = {"messages": 0, "errors": 0, "rounds_ahead": 0}
         self._agent: dict[str, Any] = {}
-
-    def home_of(self, run: str) -> Home:
-        """The home of a run, by a name that came from the network.
-
-        Raises
-        ------
-        HomeError
-            The name is none, or the device holds too many homes already.
-        """
-        if not RUN_NAME.fullmatch(run):
-            raise HomeError(f"run = {run!r:.200}: must be 1 to 128 letters, digits, '.', '_' and '-'")
-        homes = self.device / "homes"
-        homes.mkdir(mode=0o700, exist_ok=True)
-        folder = homes / run
-        if not folder.exists() and sum(1 for _ in homes.iterdir()) >= MAX_HOMES:
-            raise HomeError(f"{homes}: holds {MAX_HOMES} runs already; remove those that are over")
-        return Home(folder, self.device)
 
     def serve(self) -> None:
         """Answer until SystemExit, which SIGTERM raises."""
@@ -149,9 +136,10 @@ class AgentProcess:
         try:
             request.answer.put((OK, to_bytes(self.service.answer(request.kind, from_bytes(request.body)))))
         except Exception as error:  # every message gets an answer; the next one may well be answerable
-            log(ERROR, "agent process: %s refused", request.kind, exc_info=error)
+            reference = new_reference()
+            log(ERROR, "agent process: %s refused (%s)", request.kind, reference, exc_info=error)
             self._counts["errors"] += 1
-            request.answer.put((REFUSED, f"{type(error).__name__}: {error}".encode()[:10_000]))
+            request.answer.put((REFUSED, told(error, reference).encode()))
         self._counts["messages"] += 1
         log(INFO, "agent process: %s answered in %.2f s", request.kind, time.monotonic() - self._busy[1])
         self._describe()
@@ -242,11 +230,14 @@ def main() -> None:
     parser.add_argument("--number", metavar="N", type=int, required=True, help="the agent's number")
     parser.add_argument("--direct", metavar="IP:PORT", default="", help="where neighbours reach it directly")
     parser.add_argument("--announce", metavar="IP:PORT", default="", help="the same, as they see it")
+    parser.add_argument("--model", metavar="NAME", action="append", default=[], help="a recipe may name it")
+    parser.add_argument("--source", metavar="ENTRY", action="append", default=[], help="a recipe may name it")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     options.device.mkdir(parents=True, exist_ok=True, mode=0o700)
     endpoint = partial(Endpoint, bind=options.direct, announce=options.announce)
-    AgentProcess(options.device.resolve(), options.number, endpoint).serve()
+    allowed = Allowed(frozenset(options.model), frozenset(options.source))
+    AgentProcess(options.device.resolve(), options.number, endpoint, allowed).serve()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

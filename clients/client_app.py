@@ -28,9 +28,11 @@ from flwr.clientapp import ClientApp  # noqa: E402
 
 from clients.many import each_agent  # noqa: E402
 from clients.messenger import hand_over  # noqa: E402
+from clients.refusing import NodeError, on_device, refusing  # noqa: E402
+from symphony_fl.allowed import Allowed  # noqa: E402
 from symphony_fl.folders import home_folder, run_folder  # noqa: E402
 
-app = ClientApp(mods=[each_agent])
+app = ClientApp(mods=[refusing, each_agent, refusing])  # around all, and around each
 
 
 @app.query("hello")
@@ -73,6 +75,9 @@ def _answer_here(kind: str, content: RecordDict, context: Context) -> RecordDict
     named = context.node_config.get("home")
     if named:
         home = Path(str(named)).expanduser()
+    elif on_device(context):  # else whoever starts a run would choose a folder here
+        raise NodeError("node-config: must name the socket of an agent process, or a home")
     else:
         home = home_folder(run_folder(str(context.run_config["run-dir"]), context.run_id), number)
-    return Service.in_process(number, home).answer(kind, content)
+    allowed = Allowed() if on_device(context) else None
+    return Service.in_process(number, home, allowed).answer(kind, content)

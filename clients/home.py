@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,18 +33,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clients.pins import Pins, read_pins
+from clients.founding import NOT_GREETED, found, read_founding
+from clients.founding import HomeError as HomeError
+from clients.pins import Pins, PinsError, read_pins
 from symphony_fl.asynchrony import SYNCHRONOUS_OUTBOXES
 from symphony_fl.folders import locked, write_atomically
-from symphony_fl.keyfile import KEY_FILE, open_key_file
+from symphony_fl.keyfile import KEY_FILE, check_pins, open_key_file
+from symphony_fl.recipe import Recipe
 
 FORMAT = "symphony-home-4"
 OLDER = ("symphony-home-1", "symphony-home-2", "symphony-home-3")  # had other checksums
+GONE = ".gone-"  # begins the name of a home that is being removed; no run is called so
 STATE, COPY = "state.safetensors", "state.copy.safetensors"
-
-
-class HomeError(RuntimeError):
-    """A home that cannot be opened; the message names the file and what is wrong."""
 
 
 class DamagedError(HomeError):
@@ -90,13 +92,33 @@ class Home:
     ----------
     folder : made if it is not there
     identity : where key and pins lie, if not in the home itself
+    room : where the folder is to be made by `make` only: called before, to see to it that there is room for one more
     """
 
-    def __init__(self, folder: Path, identity: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, identity: Path | None = None, room: Callable[[], None] | None = None
+    ) -> None:
         self.folder = folder
         self.identity = identity or folder
+        self._room = room
         self._held = ExitStack()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if room is None:
+            self.make()
+
+    def make(self) -> bool:
+        """Make the folder; False where it is there. Raises HomeError where there is no room for it."""
+        if self.folder.is_dir():
+            return False
+        if self._room is not None:
+            self._room()
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return True
+
+    def discard(self) -> None:
+        """Remove the home, of which nobody knows anything yet; a kill meanwhile leaves none that looks whole."""
+        gone = self.folder.with_name(f"{GONE}{self.folder.name}")
+        os.replace(self.folder, gone)
+        shutil.rmtree(gone)
 
     @contextmanager
     def locked(self, timeout: float = 60.0) -> Iterator[None]:
@@ -105,8 +127,10 @@ class Home:
         Raises
         ------
         HomeError
-            Another process still holds the home after `timeout` seconds.
+            There is no home, or another process still holds it after `timeout` seconds.
         """
+        if not self.folder.is_dir():
+            raise HomeError(f"{self.folder}: there is no home", NOT_GREETED)
         with locked(
             self.folder / "home.lock",
             timeout,
@@ -137,8 +161,23 @@ class Home:
         return open_key_file(self.identity / KEY_FILE).rotations
 
     def pins(self) -> Pins | None:
-        """What the device's owner demands of a run, if anything. Raises PinsError for a file that cannot be read."""
+        """What the device's owner demands of a run, if anything.
+
+        Raises
+        ------
+        PinsError
+            The file cannot be read, or there was one and is none any more.
+        """
+        check_pins(self.identity, PinsError)
         return read_pins(self.identity)
+
+    def check(self, recipe: Recipe) -> None:
+        """What can be refused of a recipe before there is a home: that it is not what the owner demands, and that the
+        agent's identity is not whole. Raises PinsError, KeyFileError."""
+        pins = self.pins()
+        if pins is not None:
+            pins.check(recipe.to_json())
+        self.key()
 
     def found(self, run: str, recipe_json: str) -> None:
         """Bind the home to a run and its recipe.
@@ -153,27 +192,18 @@ class Home:
         pins = self.pins()
         if pins is not None:
             pins.check(recipe_json)
-        path = self.folder / "founding.json"
-        founding = {"run": run, "recipe_json": recipe_json}
-        if not path.exists():
-            write_atomically(path, json.dumps(founding, indent=1).encode())
-            return
-        ours = self.founding()
-        if ours != founding:
-            what = "another recipe" if ours["run"] == run else f"run {ours['run']!r}"
-            raise HomeError(f"{path}: this home belongs to {what}, not to {run!r} with the recipe received")
+        state = any(os.path.lexists(self.folder / name) for name in (STATE, COPY))
+        found(self.folder, run, recipe_json, has_state=state)
 
     def founding(self) -> dict[str, str]:
-        """{"run": its name, "recipe_json": the resolved recipe}."""
-        path = self.folder / "founding.json"
-        try:
-            values = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise HomeError(f"{path}: missing; no run has greeted this agent yet") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise HomeError(f"{path}: damaged ({error})") from None
-        assert isinstance(values, dict)
-        return values
+        """{"run": its name, "recipe_json": the resolved recipe}.
+
+        Raises
+        ------
+        HomeError
+            There is none, or it is not what was written.
+        """
+        return read_founding(self.folder)
 
     def load(self) -> State | None:
         """The last commit, or None in a new home. Changes nothing, needs no lock.
@@ -192,19 +222,21 @@ class Home:
         if source is not None:
             data = source.read_bytes()
             other = self.folder / (COPY if source.name == STATE else STATE)
-            if not other.exists() or other.read_bytes() != data:
+            if other.is_dir():
+                raise HomeError(f"{other}: is a folder; remove it")
+            if not other.is_file() or other.read_bytes() != data:
                 write_atomically(other, data)
         return state, damage
 
     def _last(self) -> tuple[State | None, Path | None, str]:
         """(the last commit, the file it was read from, what is wrong with the other)."""
         main, copy = self.folder / STATE, self.folder / COPY
-        if not main.exists() and not copy.exists():
+        if not os.path.lexists(main) and not os.path.lexists(copy):
             return None, None, ""
         try:
             state = _read(main)
         except DamagedError as error:
-            if not copy.exists():
+            if not os.path.lexists(copy):
                 raise
             try:
                 return _read(copy), copy, str(error)
@@ -212,8 +244,8 @@ class Home:
                 raise DamagedError(f"{error}; {worse}") from None
         try:
             # A copy that is one commit behind is what a kill leaves; one that is damaged is worth telling.
-            same = copy.exists() and copy.read_bytes() == main.read_bytes()
-            if copy.exists() and not same:
+            same = copy.is_file() and copy.read_bytes() == main.read_bytes()
+            if os.path.lexists(copy) and not same:
                 _read(copy)
         except DamagedError as error:
             return state, main, str(error)
@@ -263,6 +295,8 @@ def _read(path: Path) -> State:
     HomeError
         It is of another version.
     """
+    if os.path.lexists(path) and not path.is_file():
+        raise DamagedError(f"{path}: damaged (is no file)")
     try:
         with safe_open(path, framework="numpy") as file:
             text, checksum = file.metadata()["state"], file.metadata()["sha256"]

@@ -37,9 +37,12 @@ def each_agent(
     for slot, data in unpack_batch(message.content).items():
         message.content = unpack_content(data)
         try:
-            reply = call_next(message, _context_of(context, per_node, int(slot)))
+            reply = call_next(message, _context_of(context, per_node, slot))
             replies[slot] = pack_content(reply.content)
-        except Exception as error:  # Flower answers any failure so; here it must not take the others along
+        except (
+            Exception
+        ) as error:  # Flower answers any failure so; here it must not take the others along. What the
+            # handler raises on a device may be told (`refusing.py`).
             replies[slot + FAILED] = f"{type(error).__name__}: {error}"[:MAX_REASON].encode()
     return Message(pack_batch(replies), reply_to=message)
 
@@ -83,8 +86,12 @@ def unpack_content(data: bytes) -> RecordDict:
         raise MessageError(f"{BATCH}: {str(error)[:200]}") from None
 
 
-def _context_of(context: Context, per_node: int, slot: int) -> Context:
-    number = int(context.node_config["partition-id"]) * per_node + slot
+def _context_of(context: Context, per_node: int, slot: str) -> Context:
+    if not slot.isdecimal() or len(slot) > 4 or not int(slot) < per_node <= MAX_AGENTS:
+        raise MessageError(
+            f"{BATCH}: slot {slot!r:.80} of {per_node}: must be below {PER_NODE}, {MAX_AGENTS} at most"
+        )
+    number = int(context.node_config["partition-id"]) * per_node + int(slot)
     config = {**context.node_config, "partition-id": number}
     if context.node_config.get("home"):
         config["home"] = f"{context.node_config['home']}/{number:04d}"

@@ -25,11 +25,11 @@ from flwr.common.serde import recorddict_to_proto
 from clients.addresses import AddressError, read_address_book, read_addresses
 from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.refusals import EnvelopeError
+from symphony_fl.public import PublicError
 from symphony_fl.recipe import Recipe
 
-PROTOCOL = (
-    1  # version of what this module describes; raised when nodes and servers of two versions would misread it
-)
+# Version of what this module describes: raised when nodes and servers of two versions would misread each other.
+PROTOCOL = 1
 CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
@@ -41,7 +41,7 @@ MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
 MAX_ENVELOPES = 4096  # envelopes in one message
 
 
-class MessageError(ValueError):
+class MessageError(PublicError, ValueError):
     """A message that does not hold what its kind must hold; names the record and the key."""
 
 

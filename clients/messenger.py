@@ -16,18 +16,19 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 
 from symphony_fl.edge.frames import OK, Disconnected, FrameError, connect, receive_frame, send_frame
+from symphony_fl.public import LocalError, PublicError
 
 PATIENCE = 180.0  # seconds an agent process may be away: killed, noticed, started again, libraries loaded
 PAUSE = 0.2  # seconds between attempts
 ATTEMPTS = 5  # a message over which the agent process dies that often is given up
 
 
-class AgentAway(RuntimeError):
+class AgentAway(LocalError, RuntimeError):
     """No agent process answers at the socket."""
 
 
-class AgentRefused(RuntimeError):
-    """The agent process could not answer the message; says why."""
+class AgentRefused(PublicError, RuntimeError):
+    """The agent process could not answer the message; says why, in words that may leave the device."""
 
 
 def to_bytes(content: RecordDict) -> bytes:
@@ -78,7 +79,10 @@ def hand_over(path: Path, kind: str, content: RecordDict, patience: float = PATI
                 )
                 deadline = time.monotonic() + patience
             if lost >= ATTEMPTS or time.monotonic() > deadline:
-                raise AgentAway(f"{path}: no answer from an agent process ({error})") from None
+                raise AgentAway(
+                    f"{path}: no answer from an agent process ({error})",
+                    "no answer from the device's agent process",
+                ) from None
             time.sleep(PAUSE)
     if word != OK:
         raise AgentRefused(body.decode(errors="replace"))

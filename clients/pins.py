@@ -11,19 +11,22 @@ the file, the first key heard for a number is kept.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from symphony_fl.exchange.agreement import agreement_public_key
 from symphony_fl.exchange.identity import IdentityError, public_key_from_did
+from symphony_fl.folders import read_file
+from symphony_fl.keyfile import PINS_FILE
+from symphony_fl.public import LocalError
 from symphony_fl.recipe import recipe_from_json
 
-PINS_FILE = "peers.json"
 _KEYS = {"agents", "encryption", "recipe"}
 
 
-class PinsError(RuntimeError):
+class PinsError(LocalError, RuntimeError):
     """Pins that cannot be read, or a run that does not hold them; the message names the field and what is wrong."""
 
 
@@ -42,10 +45,14 @@ class Pins:
         if self.encryption and recipe.exchange.encryption != self.encryption:
             raise PinsError(
                 f"recipe received: exchange.encryption = {recipe.exchange.encryption!r}; "
-                f"{self.source} demands {self.encryption!r}"
+                f"{self.source} demands {self.encryption!r}",
+                f"exchange.encryption = {recipe.exchange.encryption!r}: not what the device's owner demands",
             )
         if self.recipe and recipe.digest != self.recipe:
-            raise PinsError(f"recipe received: digest {recipe.digest}; {self.source} demands {self.recipe}")
+            raise PinsError(
+                f"recipe received: digest {recipe.digest}; {self.source} demands {self.recipe}",
+                f"recipe: digest {recipe.digest} is not the one that the device's owner demands",
+            )
 
 
 def read_pins(home: Path) -> Pins | None:
@@ -57,11 +64,13 @@ def read_pins(home: Path) -> Pins | None:
         The file is damaged, or holds what it must not.
     """
     path = home / PINS_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        values = json.loads(read_file(path))
+    except OSError as error:
+        raise PinsError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise PinsError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict) or not set(values) <= _KEYS or "agents" not in values:
         raise PinsError(f"{path}: must be an object with agents, and perhaps encryption and recipe")

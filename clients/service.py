@@ -23,19 +23,18 @@ from clients.agent import Agent, Report
 from clients.ahead import rounds_ahead
 from clients.direct import Direct, together
 from clients.endpoint import Endpoint
+from clients.greeting import Greeting, read_greeting
 from clients.home import Home
 from clients.messages import (
     ADDRESSES,
     ARRAYS,
     CONFIG,
     MAIL,
-    NONCE,
     OUTBOX,
     PROOF,
     ROTATIONS,
     ROUND,
     MessageError,
-    check_protocol,
     config_value,
     pack_adapter,
     pack_envelopes,
@@ -48,8 +47,8 @@ from clients.messages import (
 )
 from clients.roles import Resident, open_resident
 from symphony_fl import __version__
+from symphony_fl.allowed import Allowed
 from symphony_fl.asynchrony import last_round
-from symphony_fl.components import check_recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.possession import prove
 from symphony_fl.recipe import RecipeError, recipe_from_json
@@ -65,6 +64,7 @@ class Service:
     lasting : keep agent and home open between messages, and the home locked against other processes
     endpoint : makes the QUIC endpoint of that private key, at the first run that wants one; None where nobody could
         reach it between two messages
+    allowed : what a recipe may name of this machine; None where its author is this machine's user
     """
 
     def __init__(
@@ -74,12 +74,14 @@ class Service:
         *,
         lasting: bool,
         endpoint: Callable[[bytes], Endpoint] | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         self.number = number
         self.home_of = home_of
         self.lasting = lasting
         self.agent: Resident | None = None
         self.direct: Direct | None = None  # of the agent, where the recipe wants it
+        self.allowed = allowed
         self._endpoint_of = endpoint
         self._endpoint: Endpoint | None = None  # outlives runs
         self.run = ""
@@ -94,9 +96,9 @@ class Service:
         }
 
     @classmethod
-    def in_process(cls, number: int, home: Path) -> Service:
+    def in_process(cls, number: int, home: Path, allowed: Allowed | None = None) -> Service:
         """For one message, in whatever process it came to: the home is opened, locked and let go again."""
-        return cls(number, lambda run: Home(home), lasting=False)
+        return cls(number, lambda run: Home(home), lasting=False, allowed=allowed)
 
     def answer(self, kind: str, content: RecordDict) -> RecordDict:
         """The answer to a message of that kind.
@@ -143,9 +145,8 @@ class Service:
             agent.home.release()
 
     def _hello(self, content: RecordDict) -> RecordDict:
-        check_protocol(content)
-        recipe_json = config_value(content, "recipe", str)
-        recipe = check_recipe(recipe_from_json(recipe_json))
+        greeting = read_greeting(content, self.allowed)
+        recipe = greeting.recipe
         if self.number >= recipe.agents:  # a spare node: it has no part in this run, hence no home
             return RecordDict({CONFIG: ConfigRecord({"agent": self.number})})
         if recipe.exchange.transport == "iroh" and self._endpoint_of is None:
@@ -153,11 +154,21 @@ class Service:
                 "exchange.transport = 'iroh': must be 'superlink' in simulation, where no agent is there between two "
                 "messages; for devices see `symphony up`"
             )
-        run = config_value(content, "run", str)
-        if self.agent is None or self.run != run:
-            home = self.home_of(run)
-            with home.locked():
-                home.found(run, recipe_json)
+        home = self.home_of(greeting.run)
+        home.check(greeting.recipe)
+        made = home.make()
+        try:
+            if self.agent is None or self.run != greeting.run:
+                with home.locked():
+                    home.found(greeting.run, recipe.to_json())
+            return self._introduced(greeting, content)
+        except Exception:
+            if made:  # a greeting that failed takes up no place
+                home.discard()
+            raise
+
+    def _introduced(self, greeting: Greeting, content: RecordDict) -> RecordDict:
+        """Who this agent is, and what a stopped server may have lost."""
         with self._opened(content) as agent:
             introduction = ConfigRecord(
                 {
@@ -173,8 +184,7 @@ class Service:
                 introduction[ROTATIONS] = rotations
             if self.direct is not None:
                 introduction[ADDRESSES] = self.direct.addresses()
-            nonce = config_value(content, NONCE, bytes)
-            introduction[PROOF] = prove(agent.home.key(), run, nonce, self.number)
+            introduction[PROOF] = prove(agent.home.key(), greeting.run, greeting.nonce, self.number)
             outbox = {
                 f"{number}/{label}": data
                 for number, envelopes in agent.state.outbox.items()
@@ -261,7 +271,10 @@ class Service:
         try:
             for key, theirs, ours in (("run", run, self.run), ("digest", digest, agent.recipe.digest)):
                 if theirs != ours:
-                    raise RecipeError(f"{key} = {theirs!r}: this agent belongs to {ours!r}")
+                    said = f"{key} = {theirs!r:.80}: "
+                    raise RecipeError(
+                        f"{said}this agent belongs to {ours!r}", f"{said}not what greeted this agent"
+                    )
             with self._undone_on_failure():
                 agent.begin()
                 yield agent
@@ -275,6 +288,8 @@ class Service:
         try:
             founding = home.founding()
             recipe = recipe_from_json(founding["recipe_json"])
+            if self.allowed is not None:  # the owner may allow less than at the greeting
+                self.allowed.check(recipe)
             self.agent = open_resident(home, self.number, recipe, founding["run"])
             if recipe.exchange.transport == "iroh":
                 assert isinstance(self.agent, Agent)  # check_recipe sees to it

@@ -17,6 +17,7 @@ from flwr.common import log
 from clients.messages import MessageError, array_bytes, content_bytes, unpack_details
 from symphony_fl.capabilities import agent_figures, network_figures, skill_scores
 from symphony_fl.history import Event, History
+from symphony_fl.public import printable
 from symphony_fl.tracking import Tracker
 
 METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
@@ -95,7 +96,9 @@ class Recorder:
     def read(self, kind: str, round: int, agent: int, message: Message) -> Report | None:
         """What an agent's reply says; None, with the reason said, if it reports an error or cannot be read."""
         if message.has_error():
-            log(WARNING, "agent %d failed in round %d: %s", agent, round, str(message.error.reason).strip())
+            log(
+                WARNING, "agent %d failed in round %d: %s", agent, round, printable(str(message.error.reason))
+            )
             return None
         self.message(agent, message)
         try:

@@ -30,6 +30,7 @@ from symphony_fl.exchange.identity import IdentityError, public_key_from_did
 from symphony_fl.exchange.possession import check_proof, new_nonce
 from symphony_fl.exchange.refusals import BadSignature, EnvelopeError
 from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
+from symphony_fl.public import printable
 
 HELLO = "query.hello"
 POLL_SECONDS = 0.5
@@ -166,7 +167,7 @@ class Roster:
         self._greeted.add(node)
         self._faults.pop(node, None)
         if reply.has_error():
-            self._faults[node] = str(reply.error.reason).strip()
+            self._faults[node] = printable(str(reply.error.reason))
             # Its disk may be full, or its agent away. A member may hold envelopes that nobody has had.
             self._again[node] = time.monotonic() + (0.0 if node in self._agents else AGAIN_SECONDS)
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
@@ -224,8 +225,8 @@ class Roster:
             proof = config_value(content, PROOF, bytes)
             check_proof(member.did, str(self._greeting.get("run", "")), nonce, member.agent, proof)
         except (MessageError, IdentityError, BadSignature) as error:
-            self._faults[node] = str(error)
-            log(WARNING, "node %d does not take part: %s", node, error)
+            self._faults[node] = printable(str(error))
+            log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             return
         known = self._members.get(member.agent)
         if known is not None and not _same_agent(known, member):

@@ -145,13 +145,14 @@ def _measure(part: str) -> Any:
 
 
 def key(options: argparse.Namespace) -> int:
-    """Print the did:key of an agent's home, made if there is none; --rotate changes its key."""
+    """Print the did:key of an agent's home, made if there is none; --rotate changes its key; --accept confirms what
+    is there."""
     home = Path(options.home).expanduser()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         with locked(home / "home.lock", 10.0, KeyFileError(f"{home}: another process works in this home")):
             path = home / KEY_FILE
-            print((rotate_key(path) if options.rotate else open_key_file(path)).did)
+            print((rotate_key(path) if options.rotate else open_key_file(path, accept=options.accept)).did)
     except KeyFileError as error:
         print(f"symphony: {error}", file=sys.stderr)
         return 2
@@ -297,8 +298,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     sub = command("key", key)
     sub.add_argument("home", metavar="DIR", help="the agent's home")
-    sub.add_argument(
+    change = sub.add_mutually_exclusive_group()
+    change.add_argument(
         "--rotate", action="store_true", help="the old key signs over to a fresh one, and is gone"
+    )
+    change.add_argument(
+        "--accept",
+        action="store_true",
+        help="key and pins of this home are as its owner wants them, though others were here, or are gone",
     )
     command("recipes", recipes)
     sub = command("dashboard", dashboard)

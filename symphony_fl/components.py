@@ -35,7 +35,7 @@ from symphony_fl.learning.sharing import can_be_shared
 from symphony_fl.learning.skills import SKILLS, SkillError, Task, install_rows
 from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks import held_out
-from symphony_fl.recipe import Recipe, RecipeError, did_you_mean
+from symphony_fl.recipe import LocalRecipeError, Recipe, RecipeError, did_you_mean
 
 _ANY_LAYOUT = Layout(names=("any",), shapes=((1 << 20,),))  # to check what does not depend on the model
 
@@ -59,7 +59,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     try:
         install_sources(recipe)
     except SkillError as error:
-        raise RecipeError(f"tasks.sources: {error}") from None
+        raise LocalRecipeError(f"tasks.sources: {error}", "tasks.sources: cannot be used here") from None
     _known("adversary.attack", recipe.adversary.attack, ATTACKS)
     for agent in recipe.adversary.agents:
         if not 0 <= agent < recipe.agents:
@@ -87,8 +87,12 @@ def check_recipe(recipe: Recipe) -> Recipe:
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
         check_beyond(recipe)
-    except (TopologyError, MergeError, DensityError, SelectionError, ModelError, SkillError) as error:
+    except (TopologyError, MergeError, DensityError, SelectionError) as error:
         raise RecipeError(str(error)) from None
+    except ModelError as error:
+        raise LocalRecipeError(str(error), "model: cannot be used here") from None
+    except SkillError as error:
+        raise LocalRecipeError(str(error), "tasks: cannot be asked here") from None
     return recipe
 
 

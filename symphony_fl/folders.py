@@ -6,6 +6,7 @@ a user logs. Models in the cache are public, and stay so.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -133,24 +134,44 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Exception]) -> bytes:
     """What a file holds that nobody but us may read; where there is none, `fresh` is put there with mode 0600.
 
-    `refusal`, of a message that says what to do, is raised if it is another user's, others may read it, or it is
-    missing and there is nothing to put there.
+    `refusal`, of a message that says what to do, is raised if it is another user's, others may read it, it is no file,
+    a link that leads nowhere, or missing and there is nothing to put there.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         if fresh is None:
             raise refusal(f"{path}: missing")
         write_atomically(path, fresh, mode=0o600)
-    with path.open("rb") as file:  # what is checked is what is read, whatever happens to the name
-        facts = os.fstat(file.fileno())
-        mode = stat.S_IMODE(facts.st_mode)
-        if os.name == "posix" and facts.st_uid != os.getuid():
-            raise refusal(f"{path}: belongs to user {facts.st_uid}, must be ours (user {os.getuid()})")
-        if os.name == "posix" and mode & 0o077:
-            raise refusal(
-                f"{path}: mode {mode:04o}, others may use this secret: chmod 600 it, and change it if they could "
-                "have done so"
-            )
+    try:
+        with open(
+            path, "rb", opener=_at_once
+        ) as file:  # what is checked is what is read, whatever becomes of the name
+            facts = os.fstat(file.fileno())
+            mode = stat.S_IMODE(facts.st_mode)
+            if not stat.S_ISREG(facts.st_mode):
+                raise refusal(f"{path}: is no file")
+            if os.name == "posix" and facts.st_uid != os.getuid():
+                raise refusal(f"{path}: belongs to user {facts.st_uid}, must be ours (user {os.getuid()})")
+            if os.name == "posix" and mode & 0o077:
+                raise refusal(
+                    f"{path}: mode {mode:04o}, others may use this secret: chmod 600 it, and change it if they could "
+                    "have done so"
+                )
+            return file.read()
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_file(path: Path) -> bytes:
+    """What a file holds. Raises OSError, also for what is no file: a pipe would be waited for."""
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
         return file.read()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opening a pipe would wait for somebody to write into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_json(path: Path, value: Any) -> Path:

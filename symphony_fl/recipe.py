@@ -3,12 +3,15 @@
 A recipe is checked whole before any work starts: unknown keys (with "did you mean"), types, ranges and short names.
 What is left afterwards is a plain, typed `Recipe`; its digest is logged and checked by every agent. Configuration
 objects stop at the edge: components take explicit arguments (see `components.py`).
+
+A file or override may refer to other keys and to the environment (`${oc.env:NAME}`): its author is whoever runs it.
+What travels is what came of it, which every agent of the run then reads, so a recipe is no place for a secret. A recipe
+that was received refers to nothing, and OmegaConf never sees it (`received.py`).
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -20,14 +23,31 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from symphony_fl.options import Recipe
+from symphony_fl.public import PublicError
+from symphony_fl.received import NotPlainError, check_text, read_plain
 
-__all__ = ["Recipe", "RecipeError", "did_you_mean", "load_recipe", "recipe_from_json", "recipe_names"]
+__all__ = [
+    "LocalRecipeError",
+    "Recipe",
+    "RecipeError",
+    "did_you_mean",
+    "load_recipe",
+    "recipe_from_json",
+    "recipe_names",
+]
 
 RECIPES_FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(PublicError, ValueError):
     """A recipe that cannot be run; the message names the field, its value and what is allowed."""
+
+
+class LocalRecipeError(RecipeError):
+    """The same, where the message speaks of files and programs of this machine; the network is told `public` alone."""
+
+    def __init__(self, message: str, public: str = "") -> None:
+        super().__init__(message, public)
 
 
 def recipe_names() -> list[str]:
@@ -50,30 +70,38 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
 
 @lru_cache(maxsize=8)
 def recipe_from_json(text: str) -> Recipe:
-    """The recipe a server sent, checked like a file's.
+    """The recipe a server sent: complete, plain, and checked like a file's.
 
     Every message to every agent needs it, and checking it took 80 % of an agent's time where nothing was learnt: the
     same text gives the same object, which nobody changes.
+
+    Raises
+    ------
+    RecipeError
+        Names the field and what is allowed, and shows nothing but what was received.
     """
+    return _plain(text, source="received")
+
+
+def _plain(text: str, source: str) -> Recipe:
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"recipe received: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise RecipeError("recipe received: must be a mapping of keys to values")
-    return _build([values], source="received")
+        recipe = read_plain(text, Recipe)
+    except NotPlainError as error:
+        raise RecipeError(f"recipe {source!r}: {error}") from None
+    _check_values(recipe, prefix="", source=source)
+    return recipe
 
 
 def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Mapping[str, Any]]:
     path = _find(name_or_path, beside=seen[-1].parent if seen else None)
     if path in seen:
-        raise RecipeError(f"recipe {path.name!r}: extends itself")
+        raise LocalRecipeError(f"recipe {path.name!r}: extends itself")
     try:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {str(path)!r}: {_one_line(error)}") from None
+        raise LocalRecipeError(f"recipe {str(path)!r}: {_one_line(error)}") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"recipe {str(path)!r}: must be a mapping of keys to values")
+        raise LocalRecipeError(f"recipe {str(path)!r}: must be a mapping of keys to values")
     parent = values.pop("extends", None)
     values.setdefault("name", path.stem)
     below = [] if parent is None else _layers(str(parent), (*seen, path))
@@ -87,10 +115,12 @@ def _find(name_or_path: str, beside: Path | None) -> Path:
         for candidate in candidates:
             if candidate.is_file():
                 return candidate.resolve()
-        raise RecipeError(f"recipe {name_or_path!r}: no such file")
+        raise LocalRecipeError(f"recipe {name_or_path!r}: no such file")
     path = RECIPES_FOLDER / f"{name_or_path}.yaml"
     if not path.is_file():
-        raise RecipeError(f"recipe {name_or_path!r}: unknown{did_you_mean(name_or_path, recipe_names())}")
+        raise LocalRecipeError(
+            f"recipe {name_or_path!r}: unknown{did_you_mean(name_or_path, recipe_names())}"
+        )
     return path
 
 
@@ -98,11 +128,11 @@ def _parse_overrides(overrides: Iterable[str]) -> Mapping[str, Any]:
     items = list(overrides)
     for item in items:
         if "=" not in item or item.startswith("="):
-            raise RecipeError(f"override {item!r}: must look like key=value")
+            raise LocalRecipeError(f"override {item!r}: must look like key=value")
     try:
         values = OmegaConf.to_container(OmegaConf.from_dotlist(items), resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
-        raise RecipeError(f"overrides {' '.join(items)!r}: {_one_line(error)}") from None
+        raise LocalRecipeError(f"overrides {' '.join(items)!r}: {_one_line(error)}") from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -110,16 +140,17 @@ def _parse_overrides(overrides: Iterable[str]) -> Mapping[str, Any]:
 def _build(layers: Sequence[Mapping[str, Any]], source: str) -> Recipe:
     for layer in layers:
         _check_keys(layer, Recipe(), prefix="", source=source)
+        _check_texts(layer, prefix="", source=source)
     config: DictConfig = OmegaConf.structured(Recipe)
     for layer in layers:
         try:
             config = OmegaConf.merge(config, layer)  # type: ignore[assignment]
         except (OmegaConfBaseException, ValueError, TypeError) as error:
-            raise RecipeError(f"recipe {source!r}: {_type_error(error)}") from None
+            raise LocalRecipeError(f"recipe {source!r}: {_type_error(error)}") from None
     recipe = OmegaConf.to_object(config)
     assert isinstance(recipe, Recipe)
     _check_values(recipe, prefix="", source=source)
-    return recipe
+    return _plain(recipe.to_json(), source)  # what will travel is what receivers read
 
 
 def _check_keys(values: Mapping[str, Any], schema: Any, prefix: str, source: str) -> None:
@@ -135,6 +166,22 @@ def _check_keys(values: Mapping[str, Any], schema: Any, prefix: str, source: str
                     f"recipe {source!r}: {prefix}{key} = {value!r}: must be a mapping of keys to values"
                 )
             _check_keys(value, known[key], f"{prefix}{key}.", source)
+
+
+def _check_texts(value: Any, prefix: str, source: str) -> None:
+    """What a file referred to is resolved by now. What came of it is text: a second look, such as merging takes, would
+    look up what a value of the environment says."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_texts(inner, f"{prefix}{key}.", source)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_texts(inner, prefix, source)
+    elif isinstance(value, str):
+        try:
+            check_text(value, prefix[:-1])
+        except NotPlainError as error:
+            raise LocalRecipeError(f"recipe {source!r}: {error}") from None
 
 
 def _check_values(options: Any, prefix: str, source: str) -> None:

@@ -26,7 +26,8 @@ def up(options: argparse.Namespace) -> int:
     folder = Path(options.device) if options.device else symphony_folder() / "device"
     root = Path(options.root_certificates).expanduser().resolve() if options.root_certificates else None
     join = (folder, options.number, options.superlink, root, options.insecure)
-    device = Device(*join, options.threads, options.longest, options.direct, options.announce)
+    reached = (options.direct, options.announce)
+    device = Device(*join, options.threads, options.longest, *reached, options.model, options.source)
     device_up(device, Needs(options.memory, options.disk, options.accelerator), _say)
     return 0
 
@@ -103,6 +104,20 @@ def add_commands(command: Add) -> None:
         metavar="IP:PORT",
         default="",
         help="where they do from outside, if a router forwards a port",
+    )
+    sub.add_argument(
+        "--model",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a model.name that runs may ask this device to load, beside tiny and smollm2; repeatable",
+    )
+    sub.add_argument(
+        "--source",
+        metavar="ENTRY",
+        action="append",
+        default=[],
+        help="an entry of tasks.sources that runs may ask it to read, word for word; repeatable",
     )
     sub = command("status", status)
     sub.add_argument("--device", metavar="DIR", help="only of the device in this folder")

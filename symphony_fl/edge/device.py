@@ -55,6 +55,7 @@ class Device:
     longest : seconds an agent may be busy with one message before it is taken for hanging
     direct : ip:port where neighbours reach the agent where a run has them exchange mail directly; empty for any
     announce : ip:port under which they do, where a router stands between; empty for none
+    models, sources : what received recipes may name beside what this project ships (`allowed.py`)
     """
 
     folder: Path
@@ -66,6 +67,8 @@ class Device:
     longest: float = 7200.0
     direct: str = ""
     announce: str = ""
+    models: Sequence[str] = ()
+    sources: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ def _agent(device: Device, folder: Path) -> Program:
     command = [sys.executable, "-m", "clients.agent_process"]
     command += ["--device", str(folder), "--number", str(device.number)]
     command += ["--direct", device.direct, "--announce", device.announce]
+    command += [f"--model={name}" for name in device.models]
+    command += [f"--source={entry}" for entry in device.sources]
     return Program("agent", command, _last_line, healthy=lambda: _well(health(folder), device.longest))
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -21,19 +23,28 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
     load_ssh_private_key,
 )
 from cryptography.x509.oid import NameOID
 
 from symphony_fl.edge.private import EdgeError, private_file
-from symphony_fl.keyfile import KEY_FILE, open_key_file
+from symphony_fl.folders import read_file, write_atomically
+from symphony_fl.keyfile import KEY_FILE, KeyFileError, check_pins, open_key_file
 
 YEARS = 10 * 365  # days a network's certificates are good for
 CA, CERTIFICATE, KEY = "ca.pem", "server.pem", "server.key"
 
 
 def identity(folder: Path) -> str:
-    """The device's did:key; its key is made at the first call. Raises KeyFileError for a file open to others."""
+    """The device's did:key; its key is made at the first call.
+
+    Raises
+    ------
+    KeyFileError
+        The key is open to others, damaged or lost, or the owner's pins are gone.
+    """
+    check_pins(folder, KeyFileError)
     return open_key_file(folder / KEY_FILE).did
 
 
@@ -43,16 +54,30 @@ def node_key(folder: Path) -> tuple[Path, Path]:
     Raises
     ------
     EdgeError
-        The private key is open to others, or no ECDSA key.
+        The private key is open to others, damaged, or not that of the public key which lies here.
     """
     private, public = folder / "node.key", folder / "node.pub"
+    if os.path.lexists(public) and not os.path.lexists(private):
+        raise EdgeError(
+            f"{private}: missing beside {public.name}, by which this device was admitted; restore it, or remove "
+            f"{public.name} for a new pair, to be admitted anew"
+        )
     fresh = ec.generate_private_key(ec.SECP384R1()).private_bytes(
         Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
     )
-    key = load_ssh_private_key(private_file(private, fresh), None)
+    try:
+        key = load_ssh_private_key(private_file(private, fresh), None)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise EdgeError(f"{private}: damaged ({error}); restore it from a backup") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise EdgeError(f"{private}: must be an ECDSA key on a NIST curve")
-    public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
+    words = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    if not os.path.lexists(public):
+        write_atomically(public, words + b"\n")
+    elif _content(public).split()[:2] != words.split():  # a comment may follow
+        raise EdgeError(
+            f"{public}: not the public key of {private.name}; restore the pair, or remove this one"
+        )
     return private, public
 
 
@@ -66,13 +91,14 @@ def certificates(folder: Path, names: Sequence[str]) -> tuple[Path, Path, Path]:
     Raises
     ------
     EdgeError
-        The server's key is open to others, or the certificate there does not cover a name.
+        One of them is missing, damaged or not of the others; the server's key is open to others; or the certificate
+        there does not cover a name.
     """
     paths = folder / CA, folder / CERTIFICATE, folder / KEY
-    if not paths[2].exists():
+    there = any(os.path.lexists(path) for path in paths)
+    if not there:
         _make(paths, [*names, "localhost", "127.0.0.1", "::1", socket.gethostname()])
-    private_file(paths[2], None)
-    known = x509.load_pem_x509_certificate(paths[1].read_bytes())
+    known = _server_certificate(*paths)
     covered = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     for name in names:
         if _alternative(name) not in covered:
@@ -80,6 +106,34 @@ def certificates(folder: Path, names: Sequence[str]) -> tuple[Path, Path, Path]:
                 f"--name {name}: not in {paths[1]}; remove {CA}, {CERTIFICATE} and {KEY} there to make new ones"
             )
     return paths
+
+
+def _server_certificate(authority: Path, certificate: Path, key: Path) -> x509.Certificate:
+    """The certificate, once the three files belong together. Raises EdgeError where they do not."""
+    how = f"restore it; or remove {CA}, {CERTIFICATE} and {KEY}, and give every device the new {CA}"
+    for path in (authority, certificate, key):
+        if not os.path.lexists(path):
+            raise EdgeError(f"{path}: missing beside the others of {CA}, {CERTIFICATE} and {KEY}; {how}")
+    secret = private_file(key, None)
+    try:
+        root = x509.load_pem_x509_certificate(_content(authority))
+        known = x509.load_pem_x509_certificate(_content(certificate))
+        known.verify_directly_issued_by(root)
+        ours = load_pem_private_key(secret, None)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise EdgeError(
+            f"{authority.parent}: {CA}, {CERTIFICATE} or {KEY} damaged ({type(error).__name__}); {how}"
+        ) from None
+    if ours.public_key() != known.public_key():
+        raise EdgeError(f"{key}: not the key of {certificate.name}; {how}")
+    return known
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise EdgeError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _make(paths: tuple[Path, Path, Path], names: Sequence[str]) -> None:

@@ -144,10 +144,10 @@ def trainable_parameters(
     """
     _check_kind(kind, rank)
     if isinstance(model, str | Path):
-        model = AutoConfig.from_pretrained(str(model))
+        model = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
     if isinstance(model, PretrainedConfig):
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(model)
+            model = AutoModelForCausalLM.from_config(model, trust_remote_code=False)
     with torch.device("meta"):
         peft_model = _attach(model, kind, rank, float(rank), targets, 0.0)
     return sum(p.numel() for name, p in _adapter_parameters(peft_model) if _is_trained(kind, name))

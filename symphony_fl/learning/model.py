@@ -105,8 +105,10 @@ def _load(name: str, quantization: str, dtype: torch.dtype, device: torch.device
         fourbit.probe(device)
         options |= {"quantization_config": fourbit.nf4_config(dtype), "device_map": {"": device}}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, trust_remote_code=False, use_safetensors=True, **options
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"model.name = {name!r}: cannot be loaded: {_first_line(error)}") from error
     if quantization == "nf4":

@@ -100,5 +100,5 @@ def _check_folder(name: str) -> None:
         raise ModelError(f"model.name = {name!r}: no such folder")
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.name = {name!r}: not a model folder (no config.json in it)")
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    if not any(folder.glob("*.safetensors")):  # a *.bin is a pickle, which may run whatever it likes
         raise ModelError(f"model.name = {name!r}: holds no weights (*.safetensors)")

@@ -44,8 +44,10 @@ def build_smollm2(cache: Path | None = None) -> Path:
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Save the Llama model in a GGUF file and its tokenizer as an ordinary bfloat16 model folder."""
     source = str(gguf.parent)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name, trust_remote_code=False)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+    )
     settings = loaded.config.to_dict()
     settings.pop("quantization_config", None)  # the weights are dequantized; with it saving is refused
     config = LlamaConfig.from_dict(settings)

@@ -127,7 +127,7 @@ def _read_hub(name: str, split: str, format: Format) -> list[Row]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, format.config, split=split).to_list()
+        rows = datasets.load_dataset(name, format.config, split=split, trust_remote_code=False).to_list()
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise SkillError(f"hub dataset {name!r}, split {split!r}: {error}") from error
     return _checked(rows, f"hub dataset {name!r}, split {split!r}", format)

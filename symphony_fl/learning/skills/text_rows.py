@@ -51,4 +51,4 @@ def _read_file(path: Path) -> list[Any]:
 def _read_dataset(source: str, split: str) -> list[Any]:
     import datasets  # seconds: only where it is used
 
-    return list(datasets.load_dataset(source, split=split))
+    return list(datasets.load_dataset(source, split=split, trust_remote_code=False))
