@@ -84,5 +84,9 @@ def _longest(recipe: Recipe, tasks: Sequence[Task]) -> int:
 
 def _rewards(policy: Policy, tasks: Sequence[Task], max_new_tokens: int) -> Sequence[float]:
     return greedy_rewards(
-        policy.model, policy.base.tokenizer, tasks, max_new_tokens=max_new_tokens, batch_size=BATCH
+        policy.forward(train=False),
+        policy.base.tokenizer,
+        tasks,
+        max_new_tokens=max_new_tokens,
+        batch_size=BATCH,
     )

@@ -1,18 +1,22 @@
-"""What a GRPO step costs: our loop against TRL's GRPOTrainer, and where the time goes.
+"""What a GRPO step costs: our loop against TRL's GRPOTrainer and against itself by transformers' modules.
 
-Both learners train the same adapter on the same base model, tasks and batch sizes, in one process, taking turns
-round by round from the same adapter, so that whatever else the machine does meets both alike. The first round
+The learners train the same adapter on the same base model, tasks and batch sizes, in one process, taking turns
+round by round from the same adapter, so that whatever else the machine does meets all alike. The first round
 of each is not counted. The result:
 
     model, entries, prompts, samples, max_new_tokens, steps (of a round), rounds, skills
-    grpo, trl                  one object each:
+    grpo, modules, trl         one object each; `modules` is `grpo` with the forward pass of transformers' modules:
         seconds_per_step       median over the rounds
         spread                 [lowest, highest] over the rounds
         phases                 median seconds per step: generate, score, backward (with its forward), optimizer
                                (for trl with all that its trainer does besides)
+        cpu_ms_per_step        median over the rounds, of this process
+        cpu_ms                 the same of generate and backward; null for trl
         tokens_per_step        sampled, median
         build_seconds          to construct the learner
     ratio                      grpo's median / trl's
+    ratio_to_modules           median over the rounds of grpo's CPU time / that of modules in the same round
+    forward                    by what `grpo` computes: "llama_forward", or "transformers: " and why
     context                    processor, threads, load, versions
 """
 
@@ -22,7 +26,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -31,7 +36,7 @@ import torch
 
 from symphony_fl.learning.grpo import GRPO
 from symphony_fl.learning.grpo_settings import GRPOSettings
-from symphony_fl.learning.model import get_policy
+from symphony_fl.learning.model import Policy, load_base
 from symphony_fl.learning.report import PHASES, LearnReport
 from symphony_fl.learning.skills import get_skill
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
@@ -40,10 +45,27 @@ from symphony_fl.learning.tasks import TaskSampler
 from symphony_fl.learning.trl_grpo import TRLGRPO
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl")
+_CPU_PHASES = ("generate", "backward")
 
 
 class _Learner(Protocol):
     def improve(self, round: int, steps: int) -> LearnReport: ...
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    learner: _Learner
+    policy: Policy
+    build_seconds: float
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One round of a learner, `steps` steps."""
+
+    seconds: float
+    cpu: float
+    report: LearnReport
 
 
 def run(
@@ -64,22 +86,21 @@ def run(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        policy = get_policy(model, "none", "float32", "cpu", "lora", 8, 16.0, "all-linear")
-        start = policy.initial(seed)
         settings = GRPOSettings(prompts, samples, learning_rate=3e-3, max_new_tokens=longest)
-        learners: dict[str, _Learner] = {}
-        build_seconds = {}
-        for name, learner in (("grpo", GRPO), ("trl", TRLGRPO)):
-            policy.set(start)
-            began = time.perf_counter()
-            learners[name] = learner(policy, TaskSampler(names, seed), settings, seed)
-            build_seconds[name] = time.perf_counter() - began
-        measured = _take_turns(learners, lambda: policy.set(start), rounds, steps)
+        candidates = _build(model, settings, names, seed)
+        policy = candidates["grpo"].policy
+        measured = _take_turns(candidates, policy.initial(seed), rounds, steps)
     finally:
         torch.set_num_threads(threads)
     figures = {
-        name: _figures(measured[name], steps) | {"build_seconds": build_seconds[name]} for name in learners
+        name: _figures(measured[name], steps) | {"build_seconds": candidate.build_seconds}
+        for name, candidate in candidates.items()
     }
+    figures["trl"]["cpu_ms"] = None  # its phases are measured in wall time alone
+    ratios = [
+        ours.cpu / theirs.cpu for ours, theirs in zip(measured["grpo"], measured["modules"], strict=True)
+    ]
+    reason = policy.modules_because
     return {
         "model": model,
         "entries": policy.layout.size,
@@ -91,35 +112,55 @@ def run(
         "skills": list(names),
         **figures,
         "ratio": figures["grpo"]["seconds_per_step"] / figures["trl"]["seconds_per_step"],
+        "ratio_to_modules": statistics.median(ratios),
+        "forward": "llama_forward" if reason is None else f"transformers: {reason}",
         "context": _context(),
     }
 
 
+def _build(model: str, settings: GRPOSettings, skills: Sequence[str], seed: int) -> dict[str, _Candidate]:
+    base = load_base(model)
+    plain, modules = (Policy(base, rank=8, alpha=16.0, plain=plain) for plain in (True, False))
+    built = {}
+    for name, learner, policy in (("grpo", GRPO, plain), ("modules", GRPO, modules), ("trl", TRLGRPO, plain)):
+        policy.set(policy.initial(seed))
+        began = time.perf_counter()
+        made: _Learner = learner(policy, TaskSampler(skills, seed), settings, seed)
+        built[name] = _Candidate(made, policy, time.perf_counter() - began)
+    return built
+
+
 def _take_turns(
-    learners: dict[str, _Learner], reset: Callable[[], None], rounds: int, steps: int
-) -> dict[str, list[tuple[float, LearnReport]]]:
-    """(seconds, report) of each counted round of each learner."""
-    measured: dict[str, list[tuple[float, LearnReport]]] = {name: [] for name in learners}
+    candidates: Mapping[str, _Candidate], start: np.ndarray, rounds: int, steps: int
+) -> dict[str, list[_Turn]]:
+    """The counted rounds of each; every one begins with the adapter `start`."""
+    measured: dict[str, list[_Turn]] = {name: [] for name in candidates}
     for round in range(rounds + 1):
-        for name, learner in learners.items():
-            reset()
-            began = time.perf_counter()
-            report = learner.improve(round, steps)
+        for name, candidate in candidates.items():
+            candidate.policy.set(start)
+            began, cpu = time.perf_counter(), time.process_time()
+            report = candidate.learner.improve(round, steps)
             if round > 0:  # the first one warms up
-                measured[name].append((time.perf_counter() - began, report))
+                turn = _Turn(time.perf_counter() - began, time.process_time() - cpu, report)
+                measured[name].append(turn)
     return measured
 
 
-def _figures(measured: Sequence[tuple[float, LearnReport]], steps: int) -> dict[str, Any]:
-    seconds = [elapsed / steps for elapsed, _ in measured]
+def _figures(measured: Sequence[_Turn], steps: int) -> dict[str, Any]:
+    seconds = [turn.seconds / steps for turn in measured]
     return {
         "seconds_per_step": statistics.median(seconds),
         "spread": [min(seconds), max(seconds)],
         "phases": {
-            phase: statistics.median(report.seconds[phase] / steps for _, report in measured)
+            phase: statistics.median(turn.report.seconds[phase] / steps for turn in measured)
             for phase in PHASES
         },
-        "tokens_per_step": statistics.median(report.tokens / steps for _, report in measured),
+        "cpu_ms_per_step": statistics.median(1e3 * turn.cpu / steps for turn in measured),
+        "cpu_ms": {
+            phase: statistics.median(1e3 * turn.report.cpu_seconds[phase] / steps for turn in measured)
+            for phase in _CPU_PHASES
+        },
+        "tokens_per_step": statistics.median(turn.report.tokens / steps for turn in measured),
     }
 
 

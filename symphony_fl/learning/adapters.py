@@ -15,6 +15,7 @@ parameters are views into it, so reading and replacing an adapter is one copy.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,10 +27,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.learning.core_adapter import draw_bases, install_cores
+from symphony_fl.learning.forward import Forward, LlamaForward, ModuleForward, reason_for_modules
 from symphony_fl.learning.model_check import KINDS, ModelError
 
 if TYPE_CHECKING:
     from symphony_fl.learning.model import Base
+
+logger = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -40,6 +44,11 @@ class Policy:
     """A base model with one adapter, the policy of eq. 7. One per process; agents' adapters are swapped in.
 
     The base model stays as it was loaded: the policy wraps a copy of its module tree around the same tensors.
+
+    Attributes
+    ----------
+    modules_because
+        Why the forward pass is that of transformers' modules; None where it is the plain one (`forward.py`).
 
     Raises
     ------
@@ -56,7 +65,9 @@ class Policy:
         alpha: float,
         targets: str | tuple[str, ...] = "all-linear",
         dropout: float = 0.0,
+        plain: bool = True,
     ) -> None:
+        """``plain=False`` asks for transformers' modules also where the plain forward pass would do."""
         _check_kind(kind, rank)
         self.base = base
         self.kind = kind
@@ -75,6 +86,22 @@ class Policy:
             names=tuple(self._trained), shapes=tuple(tuple(p.shape) for p in self._trained.values())
         )
         self._flat = _gather(self._trained, self.layout.size)
+        self.modules_because = reason_for_modules(self.model) if plain else "asked for"
+        logger.info(
+            "%s with %s: forward pass by %s", base.name, kind,
+            "llama_forward" if self.modules_because is None else f"transformers ({self.modules_because})",
+        )  # fmt: skip
+
+    def forward(self, *, train: bool) -> Forward:
+        """The forward pass with the adapter that is in the model now; read it again when the adapter has changed.
+
+        ``train`` decides whether the adapter's dropout is at work, where there is any.
+        """
+        self._check_views()
+        if self.modules_because is None:
+            return LlamaForward(self.model)
+        self.model.train(train)
+        return ModuleForward(self.model)
 
     def initial(self, seed: int) -> np.ndarray:
         """The adapter every agent of a run starts from, float32 [P]: B = 0, A ~ U(-1/sqrt(in), 1/sqrt(in)); R = 0.

@@ -23,7 +23,7 @@ from symphony_fl.learning.model import Policy
 from symphony_fl.learning.optimizer_state import build_optimizer, load_optimizer_arrays, optimizer_arrays
 from symphony_fl.learning.report import Meter
 from symphony_fl.learning.sampling import Rollout, generate
-from symphony_fl.learning.shared_prompts import completion_logprobs
+from symphony_fl.learning.shared_prompts import completion_logprobs, distinct_rows
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,8 @@ class PolicyGradient:
 
     def sample(self, prompts: Sequence[str], samples: int, seed: int) -> Rollout:
         """``samples`` completions of every prompt, rows grouped by prompt."""
-        self.policy.model.eval()
         return generate(
-            self.policy.model,
+            self.policy.forward(train=False),
             self.policy.base.tokenizer,
             [prompt for prompt in prompts for _ in range(samples)],
             max_new_tokens=self.settings.max_new_tokens,
@@ -95,9 +94,9 @@ class PolicyGradient:
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         device = parameters[0].device
         batch = [part.to(device) for part in (asked["input_ids"], asked["attention_mask"], told, mask)]
-        self.policy.model.train()
         self.optimizer.zero_grad()
-        logprobs = completion_logprobs(self.policy.model, batch[0], batch[1], batch[2], batch[3])
+        forward = self.policy.forward(train=True)
+        logprobs = completion_logprobs(forward, batch[0], batch[1], batch[2], batch[3])
         loss = -(logprobs * batch[3]).sum() / batch[3].sum()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
@@ -121,7 +120,6 @@ class PolicyGradient:
         batches = [(self._batch(one), one.weight) for one in scored]
         if not any(len(batch.advantages) for batch, _ in batches):
             return
-        self.policy.model.train()
         parameters = self.policy.parameters()
         with _own_chance(seed, parameters[0].device):  # dropout of the adapter, if it has any
             for epoch in range(self.settings.inner_epochs):
@@ -202,7 +200,7 @@ class PolicyGradient:
 
     def _logprobs(self, part: _Batch) -> torch.Tensor:
         return completion_logprobs(
-            self.policy.model,
+            self.policy.forward(train=True),
             part.prompt_ids,
             part.prompt_mask,
             part.completion_ids,
@@ -225,9 +223,10 @@ class _Batch:
     all_tokens: int
 
     def parts(self, rows: int) -> Iterator[_Batch]:
-        """The batch in pieces of at most ``rows`` rows, without columns that are padding in all of a piece."""
-        for start in range(0, len(self.advantages), rows):
-            part = slice(start, start + rows)
+        """The batch in pieces of at most ``rows`` distinct rows, without columns that are padding in all of a piece."""
+        columns = (self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask)
+        kinds = distinct_rows(*columns)[1].tolist()
+        for part in _pieces(kinds, rows):
             first = self.prompt_mask.shape[1] - int(self.prompt_mask[part].sum(dim=1).max())
             last = int(self.completion_mask[part].sum(dim=1).max())
             yield _Batch(
@@ -240,6 +239,19 @@ class _Batch:
                 self.all_rows,
                 self.all_tokens,
             )
+
+
+def _pieces(kinds: Sequence[int], most: int) -> Iterator[slice]:
+    """Consecutive pieces of rows of these kinds, as long as possible with at most ``most`` kinds in each."""
+    start = 0
+    held: set[int] = set()
+    for row, kind in enumerate(kinds):
+        if kind not in held and len(held) == most:
+            yield slice(start, row)
+            start, held = row, set()
+        held.add(kind)
+    if kinds:
+        yield slice(start, len(kinds))
 
 
 @contextmanager

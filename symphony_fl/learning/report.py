@@ -41,6 +41,7 @@ class LearnReport:
         tokens: sampled in all. steps: asked for.
         zero_advantage: share of groups whose samples all earned the same.
         seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
+        cpu_seconds: the same in CPU time of the process; empty where a learner does not measure it.
         attempts: every completion that was scored, in order.
         figures: what else a learner has to tell, by metric name.
         shared: proposals of its own model to be shown to the neighbours.
@@ -60,6 +61,7 @@ class LearnReport:
     figures: dict[str, float] = field(default_factory=dict)
     shared: tuple[Proposal, ...] = ()
     clip_fraction: float = 0.0
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     def earned(self) -> dict[str, tuple[float, int]]:
         """Skill -> mean reward and number of attempts."""
@@ -72,6 +74,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.cpu_seconds = dict.fromkeys(PHASES, 0.0)
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, int] = defaultdict(int)
         self.rewards: dict[str, list[float]] = defaultdict(list)
@@ -80,9 +83,10 @@ class Meter:
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         yield
         self.seconds[phase] += time.perf_counter() - start
+        self.cpu_seconds[phase] += time.process_time() - cpu
 
     def add(self, name: str, total: float, count: int = 1) -> None:
         """``name`` is one of loss, kl, grad_norm, mismatch, clip_fraction, zero_advantage; its mean is reported."""
@@ -128,6 +132,7 @@ class Meter:
             figures=dict(figures or {}),
             shared=shared,
             clip_fraction=self._mean("clip_fraction"),
+            cpu_seconds=dict(self.cpu_seconds),
         )
 
     def _mean(self, name: str) -> float:

@@ -68,7 +68,7 @@ def check_sampled(
     Both are 0 up to rounding if the adapter sampled it. NaN is never returned: it counts as infinite.
     """
     drawn_BT = uniforms(len(rollout.completion_mask), max_new_tokens, temperature, seed)
-    policy.model.eval()
+    forward = policy.forward(train=False)
     furthest, misses = 0.0, 0.0
     for start in range(0, len(drawn_BT), rows_per_pass):
         rows = slice(start, start + rows_per_pass)
@@ -76,7 +76,7 @@ def check_sampled(
         ids = rollout.completion_ids[rows]
         with torch.no_grad():
             logits = completion_logits(
-                policy.model, rollout.prompt_ids[rows], rollout.prompt_mask[rows], ids, mask
+                forward, rollout.prompt_ids[rows], rollout.prompt_mask[rows], ids, mask
             )
         logprobs = torch.log_softmax(logits / temperature, dim=2)  # [B, T, V]
         chosen = logprobs.gather(2, ids.unsqueeze(2)).squeeze(2)

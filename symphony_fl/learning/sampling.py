@@ -1,12 +1,14 @@
 """Asking a causal LM: completions with the log-probabilities of the policy that sampled them; greedy accuracy.
 
-A hand-written loop over a key-value cache. Prompts are padded on the left; a prompt that occurs several times (a
-GRPO group) is read once and its cache copied to all its rows; rows that have ended leave the batch.
+A hand-written loop over a key-value cache. Prompts are padded on the left. Rows with the same prompt and the same
+tokens so far are in one state, and a state is read once: the samples of a GRPO group share their prompt, and while the
+model is sure of itself much of their answers (on the embedded model 60 rows are in 14 states on average). Rows that
+have ended are in no state.
 
 Chance comes from one uniform number per row and position, drawn before the first token from an own generator: the
-same seed gives the same samples whichever rows have left, and no global generator is touched.
+same seed gives the same samples however rows share states, and no global generator is touched.
 
-Shapes: B rows, U distinct prompts, P prompt tokens, T completion tokens, V vocabulary.
+Shapes: B rows, U distinct prompts, S states, P prompt tokens, T completion tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,12 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from symphony_fl.learning.forward import Cache, Forward, forward_of
 from symphony_fl.learning.skills import Task, get_skill
-
-# Ended rows leave once fewer than this share of the batch still writes, since leaving copies the cache.
-_SHRINK_BELOW = 0.8
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Rollout:
 
 
 def generate(
-    model: torch.nn.Module,
+    model: torch.nn.Module | Forward,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     *,
@@ -65,12 +65,12 @@ def generate(
         raise ValueError(
             f"cannot generate: {len(prompts)} prompts, max_new_tokens {max_new_tokens}, temperature {temperature}"
         )
-    device = next(model.parameters()).device
-    uniforms_BT = uniforms(len(prompts), max_new_tokens, temperature, seed).to(device)
-    prompt_ids, prompt_mask, source_B = encode_prompts(tokenizer, prompts, device)
     with torch.no_grad():
+        forward = forward_of(model)
+        uniforms_BT = uniforms(len(prompts), max_new_tokens, temperature, seed).to(forward.device)
+        prompt_ids, prompt_mask, source_B = encode_prompts(tokenizer, prompts, forward.device)
         ids, mask, logprobs = _decode(
-            model, tokenizer, prompt_ids, prompt_mask, source_B, uniforms_BT, temperature
+            forward, tokenizer, prompt_ids, prompt_mask, source_B, uniforms_BT, temperature
         )
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     return Rollout(prompt_ids[source_B], prompt_mask[source_B], ids, mask, logprobs, texts)
@@ -88,7 +88,7 @@ def encode_prompts(
 
 
 def greedy_rewards(
-    model: torch.nn.Module,
+    model: torch.nn.Module | Forward,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     *,
@@ -98,12 +98,14 @@ def greedy_rewards(
     """The reward of the greedy answer to each task, in their order."""
     rewards = [0.0] * len(tasks)
     places = sorted(range(len(tasks)), key=lambda place: len(tasks[place].prompt))  # little padding
-    model.eval()
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    forward = forward_of(model)
     for start in range(0, len(places), batch_size):
         batch = places[start : start + batch_size]
         prompts = [tasks[place].prompt for place in batch]
         rollout = generate(
-            model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=None
+            forward, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=None
         )
         for place, text in zip(batch, rollout.texts, strict=True):
             rewards[place] = get_skill(tasks[place].skill).verify(tasks[place], text)
@@ -119,7 +121,7 @@ def mean_by_skill(tasks: Sequence[Task], rewards: Sequence[float]) -> dict[str, 
 
 
 def _decode(
-    model: torch.nn.Module,
+    forward: Forward,
     tokenizer: PreTrainedTokenizerBase,
     prompt_ids: torch.Tensor,
     prompt_mask: torch.Tensor,
@@ -131,48 +133,45 @@ def _decode(
     ids = torch.full(uniforms_BT.shape, tokenizer.pad_token_id, dtype=torch.int64, device=prompt_ids.device)
     mask = torch.zeros_like(ids)
     logprobs = torch.zeros(uniforms_BT.shape, dtype=torch.float32, device=prompt_ids.device)
-    cache = DynamicCache(config=model.config)
-    logits = _forward(model, prompt_ids, prompt_mask, _positions(prompt_mask), cache)[source_B]
-    cache.batch_select_indices(source_B)
-    seen = prompt_mask[source_B]  # [rows, P + t]: what attention may look at
-    rows = torch.arange(len(source_B), device=ids.device)  # which rows of the rollout are in the batch
-    writing = torch.ones_like(rows, dtype=torch.bool)
+    cache = forward.new_cache()
+    seen = prompt_mask  # [S, P + t]: what attention may look at
+    logits = _next(forward, prompt_ids, seen, _positions(seen), cache)  # [S, V]
+    rows = torch.arange(len(source_B), device=ids.device)  # those that still write
+    state = source_B  # of each of them
     for t in range(ids.shape[1]):
-        token, logprob = _choose(logits, temperature, uniforms_BT[rows, t])
-        token = token.masked_fill(~writing, tokenizer.pad_token_id)
-        ids[rows, t] = token
-        mask[rows, t] = writing.long()
-        logprobs[rows, t] = logprob.masked_fill(~writing, 0.0)
-        writing = writing & (token != tokenizer.eos_token_id)
-        left = int(writing.sum())
-        if left == 0 or t + 1 == ids.shape[1]:
+        token, logprob = _choose(logits[state], temperature, uniforms_BT[rows, t])
+        ids[rows, t], logprobs[rows, t], mask[rows, t] = token, logprob, 1
+        writing = (token != tokenizer.eos_token_id).nonzero().squeeze(1)
+        if len(writing) == 0 or t + 1 == ids.shape[1]:
             break
-        if left < _SHRINK_BELOW * len(rows):
-            cache.batch_select_indices(writing.nonzero().squeeze(1))
-            seen, rows, token, writing = seen[writing], rows[writing], token[writing], writing[writing]
+        rows = rows[writing]
+        before, token, state = _states(state[writing], token[writing], logits.shape[1])
+        if not torch.equal(before, torch.arange(len(seen), device=ids.device)):
+            cache.batch_select_indices(before)
+            seen = seen[before]
         position = seen.sum(1, keepdim=True)
         seen = torch.cat([seen, torch.ones_like(position)], dim=1)
-        logits = _forward(model, token.unsqueeze(1), seen, position, cache)
+        logits = _next(forward, token.unsqueeze(1), seen, position, cache)
     return ids[:, : t + 1], mask[:, : t + 1], logprobs[:, : t + 1]
 
 
-def _forward(
-    model: torch.nn.Module,
+def _states(
+    state: torch.Tensor, token: torch.Tensor, vocabulary: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows in these states [rows] go on by these tokens [rows]: (state before [S], token [S], state of each row)."""
+    found, state = torch.unique(state * vocabulary + token, return_inverse=True)
+    return found // vocabulary, found % vocabulary, state
+
+
+def _next(
+    forward: Forward,
     ids: torch.Tensor,
     mask: torch.Tensor,
     positions: torch.Tensor,
-    cache: DynamicCache,
+    cache: Cache,
 ) -> torch.Tensor:
     """The next token's logits, float32 [rows, V]; the cache grows by ``ids`` [rows, n]."""
-    logits: torch.Tensor = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits
-    return logits[:, -1].float()
+    return forward.logits(ids, mask, positions, cache, last_only=True)[:, -1]
 
 
 def _choose(

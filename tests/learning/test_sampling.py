@@ -12,6 +12,7 @@ from plain_logprobs import completion_logprobs
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from symphony_fl.learning import sampling
+from symphony_fl.learning.forward import forward_of
 from symphony_fl.learning.sampling import Rollout, generate
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
@@ -115,17 +116,51 @@ def test_rows_end_with_the_end_of_sequence(
     assert rollout.completion_mask.sum(1).max() == rollout.completion_ids.shape[1]
 
 
-def test_samples_do_not_depend_on_when_ended_rows_leave(
+def test_samples_do_not_depend_on_shared_states(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
-    for share in (0.0, 0.8, 1.1):  # never, sometimes, always
-        monkeypatch.setattr(sampling, "_SHRINK_BELOW", share)
-        drawn.append(generate(model, tokenizer, PROMPTS * 8, max_new_tokens=12, temperature=1.5, seed=4))
-    for other in drawn[1:]:
-        assert torch.equal(drawn[0].completion_ids, other.completion_ids)
-        assert torch.equal(drawn[0].completion_mask, other.completion_mask)
-        torch.testing.assert_close(drawn[0].logprobs, other.logprobs, atol=2e-5, rtol=1e-4)
+    def one_state_each(
+        state: torch.Tensor, token: torch.Tensor, vocabulary: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return state, token, torch.arange(len(state))
+
+    shared = generate(model, tokenizer, PROMPTS * 8, max_new_tokens=12, temperature=1.5, seed=4)
+    monkeypatch.setattr(sampling, "_states", one_state_each)
+    apart = generate(model, tokenizer, PROMPTS * 8, max_new_tokens=12, temperature=1.5, seed=4)
+    assert torch.equal(shared.completion_ids, apart.completion_ids)
+    assert torch.equal(shared.completion_mask, apart.completion_mask)
+    torch.testing.assert_close(shared.logprobs, apart.logprobs, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.4])
+def test_equal_beginnings_are_read_once(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, temperature: float
+) -> None:
+    class Counting:
+        """The model's forward pass, noting how many rows it was asked to read each time."""
+
+        def __init__(self) -> None:
+            self.inner = forward_of(model)
+            self.device = self.inner.device
+            self.new_cache = self.inner.new_cache
+            self.read: list[int] = []
+
+        def logits(self, ids: torch.Tensor, *others: object, last_only: bool) -> torch.Tensor:
+            self.read.append(len(ids))
+            return self.inner.logits(ids, *others, last_only=last_only)
+
+    counting = Counting()
+    rollout = generate(counting, tokenizer, PROMPTS * 8, max_new_tokens=12, temperature=temperature, seed=4)
+    rows = list(
+        zip(PROMPTS * 8, rollout.completion_ids.tolist(), rollout.completion_mask.tolist(), strict=True)
+    )
+    eos = tokenizer.eos_token_id
+    expected = [
+        len({(prompt, *ids[:t]) for prompt, ids, mask in rows if sum(mask) >= t and eos not in ids[:t]})
+        for t in range(rollout.completion_ids.shape[1])
+    ]
+    assert counting.read == expected
+    assert max(expected) < len(rows)
 
 
 def test_the_seed_decides_and_nothing_global_moves(
