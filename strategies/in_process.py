@@ -88,6 +88,7 @@ def main() -> None:
 
 
 def _run(folder: Path, template: Template) -> None:
+    import symphony_fl.plots  # noqa: F401  at the end of the run it would be waited for; now workers load for longer
     from strategies.local_grid import LocalGrid
     from strategies.many import ManyPerNode
     from strategies.server_app import Run, claimed, run_rounds

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.learning.core_adapter import draw_bases, install_cores
 from symphony_fl.learning.forward import Forward, LlamaForward, ModuleForward, reason_for_modules
+from symphony_fl.learning.lean_peft import LoraConfig, PeftModel, get_peft_model
 from symphony_fl.learning.model_check import KINDS, ModelError
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from peft.utils.integrations import dequantize_module_weight
 from torch.nn.functional import linear
+
+from symphony_fl.learning.lean_peft import LoraLayer, PeftModel, dequantize_module_weight
 
 _ITERATIONS = 8
 _STREAM = 0x53  # separates the bases' random stream from others drawn from the same seed

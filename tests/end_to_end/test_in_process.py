@@ -1,0 +1,170 @@
+"""Runs in-process: the adapters of runs through Flower, also after kills; workers that die, and agents that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from kill_all import kill_all
+from pair import play
+
+from clients.messages import unpack_details
+from symphony_fl.components import check_recipe
+from symphony_fl.history import History
+from symphony_fl.launch import LaunchError
+from symphony_fl.recipe import load_recipe
+from symphony_fl.runtime import InProcess
+
+Run = Callable[..., dict[str, Any]]
+SMALL = ("learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2")
+PAIR = ("agents=2", "rounds=2", "tasks.evaluate_every=2", "tasks.held_out=2")
+
+
+@pytest.fixture
+def run_here(symphony_home: Path, tmp_path: Path) -> Run:
+    """run_here(recipe, *overrides) -> the result of a run in-process in a fresh folder."""
+
+    def run_it(name: str, *overrides: str, folder: str = "here") -> dict[str, Any]:
+        recipe = check_recipe(load_recipe(name, overrides))
+        return InProcess().run(recipe, tmp_path / folder, print)
+
+    return run_it
+
+
+def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "symphony_fl.cli", *words]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+
+def wait_for_round(folder: Path, number: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while f'"kind":"server","round":{number},' not in _read(folder / "history.jsonl"):
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.02)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def children_of(process: psutil.Process, word: str) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if word in " ".join(child.cmdline())]
+
+
+def test_two_agents_learn_what_they_learn_alone(run_here: Run, tmp_path: Path) -> None:
+    result = run_here("smoke", *PAIR)
+    recipe = load_recipe("smoke", PAIR)
+    pair = play(recipe, tmp_path / "pair")
+    # Homes of the pair belong to another run: what is compared is what the agents learned and merged.
+    alone = {str(n): unpack_details(pair.evaluate(n))["adapter"] for n in (0, 1)}
+    assert result["adapter_digests"] == alone and len(set(alone.values())) == 2
+    assert (result["status"], result["runtime"], result["refused"]) == ("completed", "in-process", {})
+
+
+def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) -> None:
+    """kill -9 of the process that runs the strategy: its workers end with it, and at most the round is lost. Then of
+    one worker, in a resumed run: nothing is lost."""
+    overrides = ("rounds=5", "tasks.evaluate_every=5", "limits.at_once=2")
+    calm = run_here("smoke", *overrides, folder="calm")
+    folder, log = tmp_path / "killed", tmp_path / "killed.log"
+    process = start("run", "smoke", *overrides, "--in-process", "--run-dir", str(folder), log=log)
+    wait_for_round(folder, 2, process, log)
+    (server,) = children_of(psutil.Process(process.pid), "strategies.in_process")
+    workers = children_of(server, "clients.pool")
+    assert len(workers) == 3, "a template and two workers"
+    os.kill(server.pid, signal.SIGKILL)
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    assert process.wait(timeout=60) == 1 and "run ended with status -9" in log.read_text()
+    booked = max(History(folder / "history.jsonl").rounds("train"))
+    assert booked >= 2
+
+    result = tmp_path / "result.json"
+    process = start("resume", str(folder), "--in-process", "--json", str(result), log=log)
+    wait_for_round(folder, booked + 1, process, log)
+    (server,) = children_of(psutil.Process(process.pid), "strategies.in_process")
+    template = children_of(server, "clients.pool")[0]
+    os.kill(template.children()[0].pid, signal.SIGKILL)
+    assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
+    resumed = json.loads(result.read_text())
+    assert resumed["adapter_digests"] == calm["adapter_digests"]
+    assert resumed["accuracy_after"] == calm["accuracy_after"]
+
+
+def test_an_agent_that_fails_is_named(run_here: Run, tmp_path: Path) -> None:
+    """As through Flower: the roster says who did not introduce itself, and why."""
+    home = tmp_path / "here" / "agents" / "0001"
+    home.mkdir(parents=True)
+    (home / "founding.json").write_text(json.dumps({"run": "another", "recipe_json": "{}"}))
+    with pytest.raises(LaunchError, match="missing: 1; refused: HomeError: .*belongs to run 'another'"):
+        run_here("smoke", "limits.wait_for_nodes=20")
+
+
+MANY = ("agents=6", "agents_per_node=4", "limits.at_once=2")
+OUT_OF_STEP = ("clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("default", ()),
+        ("gossip", ("exchange.encryption=edge",)),
+        ("gossip", MANY),
+        ("choco", ()),
+        ("sparta", ()),
+        ("hetero", ()),
+        ("isolated", ()),
+        ("fedavg", ()),
+        ("async_gossip", OUT_OF_STEP),
+        ("async_gossip", (*OUT_OF_STEP, *MANY)),
+        ("selfplay", ("selfplay.bootstrap=2", "learner.prompts=8")),
+        ("curriculum", ()),
+        ("sync_centralized", ()),
+        ("async1_centralized", ()),
+        ("async2_decentralized", ()),
+        ("async2_full", ()),
+    ],
+)
+def test_the_adapters_are_those_of_a_run_through_flower(
+    run: Run, run_here: Run, recipe: str, overrides: tuple[str, ...]
+) -> None:
+    through, here = (run_it(recipe, *SMALL, *overrides) for run_it in (run, run_here))
+    assert through["runtime"] == "flower" and here["runtime"] == "in-process"
+    assert len(through["adapter_digests"]) >= 1
+    for name in ("adapter_digests", "accuracy_after", "rounds", "bytes_sent_per_agent", "refused"):
+        assert here[name] == through[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["flower", "in-process"])
+def test_begun_in_one_way_and_resumed_in_the_other(run_here: Run, tmp_path: Path, first: str) -> None:
+    overrides = ("rounds=12", "tasks.evaluate_every=12")
+    calm = run_here("smoke", *overrides, folder="calm")
+    folder, log, result = tmp_path / "killed", tmp_path / "killed.log", tmp_path / "result.json"
+    ways = {"flower": (), "in-process": ("--in-process",)}
+    process = start("run", "smoke", *overrides, *ways.pop(first), "--run-dir", str(folder), log=log)
+    wait_for_round(folder, 2, process, log)
+    kill_all(process)
+    (second,) = ways.values()
+    process = start("resume", str(folder), *second, "--json", str(result), log=log)
+    assert process.wait(timeout=600) == 0, log.read_text()[-3000:]
+    resumed = json.loads(result.read_text())
+    assert resumed["adapter_digests"] == calm["adapter_digests"] and resumed["rounds"] == 12
+    assert resumed["runtime"] != first
+
+
+@pytest.mark.slow
+def test_the_wall_clock_works_as_well(run_here: Run) -> None:
+    result = run_here("async_gossip", *SMALL, "clock.kind=wall")
+    assert result["status"] == "completed" and sum(result["own_rounds"].values()) == 2 * 4
