@@ -219,7 +219,9 @@ def _has_state(folder: Path) -> bool:
 
 
 def _open_to_others(why: str) -> KeyFileError:
-    return KeyFileError(f"{why} (of an identity: symphony key --rotate)")
+    return KeyFileError(
+        f"{why} (if others could use it: symphony key --rotate; if it is lost: restore it from a backup)"
+    )
 
 
 def _check_folder(folder: Path) -> None:
