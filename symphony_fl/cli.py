@@ -28,7 +28,7 @@ from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.records import add_store_options, compare_stored, dashboard
 from symphony_fl.replaying import add_replay
 from symphony_fl.runtime import FLOWER, IN_PROCESS, Runner, add_in_process, runner
-from symphony_fl.tables import comparison_table, summary_table
+from symphony_fl.tables import comparison_table, summary_table, ways
 from symphony_fl.timing import add_timing
 
 INTERRUPTED = 130
@@ -93,7 +93,7 @@ def compare(options: argparse.Namespace) -> int:
     for _, row in _run_each([(recipe.name, recipe) for recipe in recipes], options.runtime):
         runs.append(row)
         _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
-    print(comparison_table(runs))
+    print(comparison_table(runs) + f"\n\n  run {ways(runs)}")
     return 0 if all(item["status"] == "completed" for item in runs) else 1
 
 
@@ -110,9 +110,11 @@ def frontier(options: argparse.Namespace) -> int:
     for point, row in _run_each(grid.still_to_run(wanted, rows), options.runtime):
         rows.append({"point": point} | row)
         _write_json(str(file), {"runs": rows})
-    found = grid.figures(grid.finished(wanted, rows))
-    print(grid.frontier_table(found))
-    file.with_suffix(".md").write_text(grid.frontier_table(found) + "\n")
+    done = grid.finished(wanted, rows)
+    found = grid.figures(done)
+    table = f"{grid.frontier_table(found)}\n\nRun {ways(done)}."
+    print(table)
+    file.with_suffix(".md").write_text(table + "\n")
     picture = grid.plot_frontier(found, file.with_suffix(".png"))
     log_summary(default_tracking_uri(), "frontier", [picture, file.with_suffix(".md"), file])
     return 1 if grid.still_to_run(wanted, rows) else 0

@@ -13,7 +13,7 @@ from typing import Any
 from symphony_fl.folders import default_tracking_uri, write_json
 from symphony_fl.options import EXPERIMENT
 from symphony_fl.recipe import RecipeError
-from symphony_fl.tables import comparison_table
+from symphony_fl.tables import comparison_table, ways
 
 
 def dashboard(options: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def export(
     except StoreAway as error:
         print(f"symphony: tracking store: {error}", file=sys.stderr)
         return 1
-    print(comparison_table(rows))
+    print(comparison_table(rows) + f"\n\n  run {ways(rows)}")
     if getattr(options, "json", None):
         write_json(Path(options.json).expanduser(), {"runs": rows})
     if out is not None:

@@ -72,7 +72,7 @@ def row_of(run: StoredRun, label: str) -> Row:
         "recipe_digest": run.tags.get("recipe.digest", ""),
         "run": run.name,
         "id": run.id,
-    }
+    } | ({"runtime": run.tags["runtime"]} if "runtime" in run.tags else {})
 
 
 def _has(run: StoredRun, setting: str) -> bool:

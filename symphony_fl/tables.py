@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -22,6 +23,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
         ("refused", ", ".join(f"{name} {count}" for name, count in result["refused"].items()) or "nothing"),
         ("rounds", str(result["rounds"])),
         ("seconds", f"{result['seconds']:.0f}"),
+        ("run", ways([result])),
         ("folder", result["folder"]),
         ("plots", f"{result['folder']}/plots"),
         ("MLflow", "symphony dashboard  (or: make dashboard), then http://127.0.0.1:5000"),
@@ -72,6 +74,16 @@ def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]
             )
         )
     return lines
+
+
+def ways(results: Iterable[Mapping[str, Any]]) -> str:
+    """Which way runs went, for people; of several ways, how many each. Results of earlier versions do not say it: there
+    was one way."""
+    counts = Counter(str(result.get("runtime", "flower")) for result in results)
+    words = {"flower": "through Flower", "in-process": "in-process"}
+    if len(counts) == 1:
+        return words[next(iter(counts))]
+    return ", ".join(f"{count} {words[name]}" for name, count in sorted(counts.items()))
 
 
 def _spread(values: Sequence[float]) -> str:

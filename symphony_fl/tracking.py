@@ -138,9 +138,10 @@ class Tracker:
         self._spool.append({"do": "artifact", "run": PARENT, "file": name, "folder": folder})
 
     def result(self, result: Mapping[str, Any]) -> None:
-        """The run's result, as metrics of the parent run."""
+        """The run's result, as metrics of the parent run; and the way it went, as its tag."""
         values = {f"result/{name}": float(result[name]) for name in RESULTS if result.get(name) is not None}
         self._metrics(PARENT, int(result["rounds"]), values)
+        self._spool.append({"do": "tags", "run": PARENT, "tags": {"runtime": result["runtime"]}})
 
     def finish(self, status: str) -> None:
         """Close parent and children. `status` is FINISHED, FAILED or KILLED."""

@@ -61,6 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, 
             "bytes_superlink_per_agent": size * 2,
             "rounds": 2,
             "seconds": 12.345 + number,
+            "runtime": "in-process",
         }
         tracker.result(result)
         tracker.finish(status)
@@ -73,7 +74,7 @@ def test_the_table_is_compares_own_to_the_last_character(made: tuple[str, list[d
     rows = stored_rows(uri, "symphony-fl", ["default", "fedavg"])
     assert len(rows) == 4
     for row, result in zip(rows, results, strict=False):
-        assert {name: row[name] for name in (*RESULTS[:-1], "recipe", "seed", "status")} == result
+        assert {name: row[name] for name in (*RESULTS[:-1], "recipe", "seed", "status", "runtime")} == result
     assert comparison_table(rows) == comparison_table(results[:4])
     assert "1 (1 failed)" in comparison_table(rows) and "±" in comparison_table(rows)
 
@@ -162,7 +163,7 @@ def test_compare_from_mlflow_prints_the_table_and_writes_the_rows(
     uri, results = made
     file = tmp_path / "rows.json"
     assert run(uri, "compare", "--from-mlflow", "default", "--json", str(file)) == 0
-    assert capsys.readouterr().out.rstrip("\n") == comparison_table(results[:2])
+    assert capsys.readouterr().out.rstrip("\n") == comparison_table(results[:2]) + "\n\n  run in-process"
     assert [row["accuracy_after"] for row in json.loads(file.read_text())["runs"]] == [
         0.1 + 0.2,
         0.9051234567890123,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symphony_fl.tables import comparison_table, summary_table
+from symphony_fl.tables import comparison_table, summary_table, ways
 
 
 def _result(recipe: str, seed: int, after: float, status: str = "completed") -> dict[str, Any]:
@@ -27,3 +27,12 @@ def test_a_comparison_has_a_row_per_recipe_and_counts_failures() -> None:
 def test_a_summary_names_what_was_refused() -> None:
     text = summary_table(_result("gossip", 0, 0.8))
     assert "replayed 2" in text and "1,500 per agent" in text and "0.800" in text
+
+
+def test_tables_say_which_way_runs_went() -> None:
+    flower, here = {"runtime": "flower"}, {"runtime": "in-process"}
+    assert ways([here, here]) == "in-process" and ways([flower, {}]) == "through Flower"
+    assert ways([flower, here, here]) == "1 through Flower, 2 in-process"
+    assert ["run", "in-process"] in [
+        line.split() for line in summary_table(_result("gossip", 0, 0.8) | here).splitlines()
+    ]

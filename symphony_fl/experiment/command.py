@@ -12,6 +12,7 @@ from symphony_fl.experiment.runner import result_of, run_all, run_folder_of, run
 from symphony_fl.folders import default_tracking_uri, symphony_folder
 from symphony_fl.recipe import RecipeError
 from symphony_fl.runtime import IN_PROCESS, add_in_process, cores
+from symphony_fl.tables import ways
 
 Commands = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 QUICK_SEEDS = (0, 1)
@@ -39,7 +40,7 @@ def add_command(command: Commands) -> None:
 
 
 def experiment(options: argparse.Namespace) -> int:
-    """The paper's experiments: paradigms x seeds through real `flwr run`, resumable, and a report of them."""
+    """The paper's experiments: paradigms x seeds, resumable, and a report of them."""
     from symphony_fl.experiment import report  # loads matplotlib and scipy
     from symphony_fl.store import log_summary
 
@@ -60,9 +61,9 @@ def experiment(options: argparse.Namespace) -> int:
         print(f"symphony: {item.paradigm}, seed {item.seed}: {failure.error}", file=sys.stderr)
     if not done:
         return 1
-    written = report.write(
-        folder, _described(options, planned), done, lambda item: run_folder_of(folder, item)
-    )
+    results = [result for item in done if (result := result_of(folder, item)) is not None]
+    asked = _described(options, planned) | {"ways": ways(results)}
+    written = report.write(folder, asked, done, lambda item: run_folder_of(folder, item))
     if options.readme:
         report.into_readme(Path(options.readme), written.tables, written.source)
     log_summary(default_tracking_uri(), f"paper {options.model}", written.files, TRACKING)

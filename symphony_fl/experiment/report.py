@@ -111,7 +111,8 @@ def write(
 def _source(asked: Mapping[str, str], on: Mapping[str, str]) -> str:
     versions = ", ".join(f"{name} {on[name]}" for name in ("Python", *PACKAGES))
     return (
-        f"By `{asked['command']}` at commit {on['commit']}, {on['date']}, on {on['processor']} ({versions})."
+        f"By `{asked['command']}` (run {asked['ways']}) at commit {on['commit']}, {on['date']}, on {on['processor']} "
+        f"({versions})."
     )
 
 

@@ -1,4 +1,4 @@
-"""Run what is planned through real `flwr run`, each run in a folder of its own that can be gone on with.
+"""Run what is planned, through Flower or in-process, each run in a folder of its own that can be gone on with.
 
 The folder of the experiment may be killed at any instant, with `kill -9` too: the same command skips what is done and
 resumes what was under way (FedAvg begins anew, its state lived in the server).
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that Flower did not complete, and why."""
+    """A run that was not completed, and why."""
 
     planned: Planned
     error: str

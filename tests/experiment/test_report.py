@@ -16,7 +16,7 @@ from symphony_fl.experiment.tables import all_tables
 from symphony_fl.recipe import RecipeError
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
-ASKED = {"command": "symphony experiment paper", "quick": ""}
+ASKED = {"command": "symphony experiment paper", "quick": "", "ways": "in-process"}
 MACHINE = {"date": "2026-01-01 00:00 UTC", "commit": "abc", "processor": "<unknown> & slow"}
 SECTIONS = (
     "6.1 Agent Configuration",
