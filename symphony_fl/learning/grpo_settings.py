@@ -11,7 +11,7 @@ from symphony_fl.learning.grpo_loss import NORMALIZATIONS, RATIOS, SCALES
 class GRPOSettings:
     """What a step of eq. 7 is; what each choice means is told in `grpo.py`.
 
-    ``rows_per_pass`` bounds the rows of one forward and backward pass (memory); it does not change the gradient.
+    ``rows_per_pass`` bounds the distinct rows of one forward and backward pass (memory), not the gradient.
     ``ratio`` and ``ratio_cap`` matter where an older policy sampled, or with several inner epochs: see `grpo_loss.py`.
 
     Raises:

@@ -106,7 +106,7 @@ class PolicyGradient:
     def update(
         self, scored: Sequence[Scored], seed: int, meter: Meter, earlier: Collection[bytes] = ()
     ) -> None:
-        """One optimizer step per inner epoch over all rollouts, in passes of ``rows_per_pass`` rows.
+        """One optimizer step per inner epoch over all rollouts, in passes of ``rows_per_pass`` distinct rows.
 
         Nothing happens where no row has a gradient. `earlier` are digests of older adapters that may have sampled.
 
