@@ -117,8 +117,10 @@ class FleetProxy:
                     request = await wire.head()
                 orderly = False
         except Refused as refusal:
+            orderly = False  # who is refused is not waited for
             self.tally.count(refusal.name, address, refusal.what)
-            orderly = wire is not None and await wire.refuse(refusal)
+            if wire is not None:
+                await wire.refuse(refusal)
         except TimeoutError:
             if key is None:  # a device that has nothing to say does no wrong
                 self.tally.count("head_too_slow", address)

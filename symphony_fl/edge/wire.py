@@ -105,11 +105,10 @@ class Wire:
         except (TimeoutError, OSError):
             raise Gone from None
 
-    async def refuse(self, refusal: Refused) -> bool:
-        """Answer by a refusal, after which the connection is to be closed; False if an answer has begun already, so
-        that all that is left is to break off."""
+    async def refuse(self, refusal: Refused) -> None:
+        """Answer by a refusal, after which the connection is to be broken off."""
         if self.state.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return False
+            return  # another answer has begun
         body = b'{"detail":"' + refusal.name.encode() + b'"}'
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         with suppress(h11.LocalProtocolError, Gone):
@@ -123,7 +122,6 @@ class Wire:
                 count = 0
                 while count < LINGER_BYTES and (data := await self.reader.read(PIECE)):
                     count += len(data)
-        return True
 
     def next(self) -> bool:
         """Get ready for another request; False if there can be none on this connection."""
