@@ -1,5 +1,5 @@
 # A network's server: docker build -f deploy/server.Dockerfile -t symphony-server .
-# It holds no model. Its folder /network is a volume: certificates, database, admitted devices.
+# It holds no model. Its folder /network is a volume: certificates, credentials, database, admitted devices.
 FROM python:3.11-slim
 # Torch without CUDA's libraries, several GB less: --build-arg TORCH="torch==2.13.0 --index-url ITS_CPU_INDEX"
 ARG TORCH=torch==2.13.0

@@ -4,10 +4,13 @@
                      server.pem, server.key    made here, unless --certificate and --key name others
                      nodes/*.pub               public keys of admitted devices: put a device's node.pub here
                      flower.db                 the SuperLink's memory: it may be killed, the run goes on
+                     credential, ...           what operators and the proxy show the SuperLink (`credential.py`)
+                     inner/                    the SuperLink's own certificate, for loopback
                      secret, flwr/, logs/      as on a device
 
-Flower's ServerApps run beside the SuperLink, not inside it, started by Flower's own executor; so a SuperLink that
-dies takes no run with it.
+Three programs. The SuperLink listens on loopback, behind a guard (`strategies/superlink.py`). The proxy listens where
+the operator said, and hands on what admitted devices may ask for (`fleet_proxy.py`). Flower's ServerApps run beside the
+SuperLink, not inside it, started by an executor; so a SuperLink that dies takes no run with it, nor does the proxy.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from symphony_fl.edge.device import environment
+from symphony_fl.edge.credential import credentials, hand_to_flower
+from symphony_fl.edge.device import CHECKOUT, environment, free_port
 from symphony_fl.edge.keys import certificates
 from symphony_fl.edge.private import EdgeError, private_file, private_folder
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
@@ -40,7 +45,7 @@ class Network:
     Attributes
     ----------
     folder : where all of it lies, private
-    host, port : where the SuperLink listens; everything of Flower goes through this one port
+    host, port : where the proxy listens: all that others see of the network
     names : further host names and addresses devices use, for the certificate made here
     certificate, key, authority : PEM files, all or none
     """
@@ -60,24 +65,29 @@ def network(network: Network, say: Callable[[str], None]) -> None:
     Raises
     ------
     EdgeError
-        Its folder or keys are not private, or it runs already.
+        Its folder or keys are not private, it runs already, or this version of Flower is not known.
     """
     folder = private_folder(network.folder)
     authority, certificate, key = _certificates(network, folder)
+    inner = certificates(private_folder(folder / "inner"), [])
     private_file(folder / "secret", os.urandom(32))
+    operator, fleet = credentials(folder)
     nodes = folder / "nodes"
     for made in (nodes, folder / "logs", folder / "flwr"):
         made.mkdir(exist_ok=True, mode=0o700)
-    local = _local(network.host)
-    (folder / "flwr" / "config.toml").write_text(_configuration(f"{local}:{network.port}", authority))
-    say(f"devices join {network.host}:{network.port} with --root-certificates {authority}")
-    say(f"admit a device by putting its node.pub into {nodes}")
     surroundings = environment(folder, threads=1)
+    _check_flower(surroundings)
     with locked(folder / "network.lock", 1.0, EdgeError(f"{folder}: this network runs already")):
+        local = f"127.0.0.1:{free_port()}"
+        (folder / "flwr" / "config.toml").write_text(_configuration(local, inner[0]))
+        hand_to_flower(operator, folder / "flwr", local)
+        say(f"devices join {network.host}:{network.port} with --root-certificates {authority}")
+        say(f"admit a device by putting its node.pub into {nodes}")
         supervisor = Supervisor(surroundings, folder, folder / "logs", say)
-        link = Unit("superlink", lambda: [_superlink(network, folder, authority, certificate, key)])
-        apps = Unit("server", lambda: [_executor(f"{local}:{network.port}", folder, authority)])
-        supervisor.run([link, apps], Admission(nodes, surroundings, say).look)
+        link = Unit("superlink", lambda: [_superlink(local, folder, inner, operator, fleet)])
+        door = Unit("proxy", lambda: [_proxy(network, local, folder, certificate, key, inner[0], fleet)])
+        apps = Unit("server", lambda: [_executor(local, folder, inner[0])])
+        supervisor.run([link, door, apps], Admission(nodes, surroundings, say).look)
     say("stopped")
 
 
@@ -89,9 +99,14 @@ def network_superlink(folder: Path) -> Iterator[SuperLink]:
     ------
     LaunchError
         There is none.
+    EdgeError
+        Its credential is open to others.
     """
-    if not (folder / "flwr" / "config.toml").exists():
+    configuration = folder / "flwr" / "config.toml"
+    if not configuration.exists():
         raise LaunchError(f"--network {folder}: no network here; start one by: symphony network {folder}")
+    address = tomllib.loads(configuration.read_text())["superlink"][CONNECTION]["address"]
+    hand_to_flower(credentials(folder)[0], folder / "flwr", address)
     yield SuperLink(environment(folder, threads=1), CONNECTION)
 
 
@@ -155,25 +170,48 @@ class Admission:
             self.say(f"{path.name} is no public key of a node: {' '.join(said.split())[:300]}")
 
 
-def _superlink(network: Network, folder: Path, authority: Path, certificate: Path, key: Path) -> Program:
-    command = ["flower-superlink", "--host", network.host, "--port", str(network.port)]
-    command += [
-        "--ssl-ca-certfile",
-        str(authority),
-        "--ssl-certfile",
-        str(certificate),
-        "--ssl-keyfile",
-        str(key),
-    ]
+def _superlink(
+    local: str, folder: Path, inner: tuple[Path, Path, Path], operator: Path, fleet: Path
+) -> Program:
+    host, _, port = local.rpartition(":")
+    command = [sys.executable, "-m", "strategies.superlink"]
+    command += ["--operator", str(operator), "--fleet", str(fleet), "--", "--host", host, "--port", port]
+    for name, path in zip(("ca-certfile", "certfile", "keyfile"), inner, strict=True):
+        command += [f"--ssl-{name}", str(path)]
     command += ["--enable-supernode-auth", "--isolation", "process", "--database", str(folder / "flower.db")]
     command += ["--superexec-auth-secret-file", str(folder / "secret")]
-    return Program("superlink", command)
+    return Program("superlink", command, _error)
 
 
-def _executor(address: str, folder: Path, authority: Path) -> Program:
-    command = [sys.executable, "-m", "clients.patience", "flower-superexec"]
-    command += ["--runtime-api-address", address, "--root-certificates", str(authority)]
-    return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")])
+def _proxy(
+    network: Network, local: str, folder: Path, certificate: Path, key: Path, inner: Path, fleet: Path
+) -> Program:
+    command = [sys.executable, "-m", "symphony_fl.edge.fleet_proxy"]
+    command += ["--listen", f"{network.host}:{network.port}"]
+    command += ["--certificate", str(certificate), "--key", str(key)]
+    command += ["--superlink", local, "--superlink-authority", str(inner)]
+    command += ["--credential", str(fleet), "--nodes", str(folder / "nodes")]
+    return Program("proxy", command, _error)
+
+
+def _executor(local: str, folder: Path, authority: Path) -> Program:
+    command = [sys.executable, "-m", "strategies.superexec"]
+    command += ["--runtime-api-address", local, "--root-certificates", str(authority)]
+    return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")], _error)
+
+
+def _check_flower(surroundings: dict[str, str]) -> None:
+    """Whether the SuperLink of this version of Flower can be guarded; if not, there is no network."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "strategies.superlink", "--check"],
+        cwd=CHECKOUT,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise EdgeError(_error(asked.stderr) or f"strategies.superlink --check: status {asked.returncode}")
 
 
 def _certificates(network: Network, folder: Path) -> tuple[Path, Path, Path]:
@@ -187,14 +225,15 @@ def _certificates(network: Network, folder: Path) -> tuple[Path, Path, Path]:
     return authority, certificate, key
 
 
-def _local(host: str) -> str:
-    """How programs on this machine reach a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-
-
 def _configuration(address: str, authority: Path) -> str:
     """Flower's configuration file. TOML's basic strings are JSON's."""
     return (
         f"[superlink]\ndefault = {json.dumps(CONNECTION)}\n\n[superlink.{CONNECTION}]\n"
         f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority))}\n"
     )
+
+
+def _error(tail: str) -> str:
+    """What a program said last, if that was an error."""
+    lines = [line.strip() for line in tail.splitlines() if "Error" in line]
+    return lines[-1][-300:] if lines else ""

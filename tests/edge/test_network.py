@@ -57,7 +57,7 @@ def _round(run: Path) -> int:
     return min(rounds.values())
 
 
-def test_agent_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been(
+def test_agent_proxy_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been(
     loopback: Loopback, tmp_path: Path
 ) -> None:
     run, result = tmp_path / "first", tmp_path / "result.json"
@@ -67,14 +67,17 @@ def test_agent_and_superlink_killed_over_a_run_which_ends_as_if_nothing_had_been
     )  # fmt: skip
     loopback.wait(lambda: _round(run) >= 1, 240)
     loopback.kill("d0", "clients.agent_process")
+    loopback.wait(lambda: _round(run) >= 2, 240)
+    loopback.kill("network", "fleet_proxy")
     loopback.wait(lambda: _round(run) >= 3, 240)
-    loopback.kill("network", "flower-superlink")
+    loopback.kill("network", "strategies.superlink")
     assert done.wait(timeout=300) == 0, loopback.said()
     found = json.loads(result.read_text())
     assert found["adapter_digests"] == _calm(tmp_path), "nothing was lost, nothing was counted twice"
     assert found["refused"] == {} and found["rounds"] == ROUNDS
     assert "agent ended (signal 9)" in (loopback.folder / "d0.txt").read_text()
-    assert "superlink ended (signal 9)" in (loopback.folder / "network.txt").read_text()
+    said = (loopback.folder / "network.txt").read_text()
+    assert "superlink ended (signal 9)" in said and "proxy ended (signal 9)" in said
 
 
 def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopback, tmp_path: Path) -> None:
@@ -110,7 +113,8 @@ def test_a_supernode_whose_connection_ends_in_a_tls_handshake_goes_on(loopback: 
 
 
 def test_what_is_secret_is_private(loopback: Loopback) -> None:
-    for path in [loopback.device(0) / name for name in ("key", "node.key", "secret", "agent.sock")] + [
-        loopback.network / name for name in ("server.key", "secret")
-    ]:
+    device, network = loopback.device(0), loopback.network
+    secrets = [device / name for name in ("key", "node.key", "secret", "agent.sock")]
+    secrets += [network / name for name in ("server.key", "secret", "credential", "fleet-credential")]
+    for path in [*secrets, network / "inner" / "server.key", network / "flwr" / "credentials.yaml"]:
         assert not stat.S_IMODE(os.stat(path).st_mode) & 0o077, path

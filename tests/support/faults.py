@@ -74,7 +74,7 @@ def _killer(part: str) -> Callable[[World, int, random.Random], bool]:
 
 
 def _kill_superlink(world: World, number: int, rng: random.Random) -> bool:
-    found = world.parts("network", "flower-superlink")
+    found = world.parts("network", "strategies.superlink")
     for process in found:
         process.kill()
     return bool(found)
