@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from logging import ERROR, INFO, WARNING
+from logging import ERROR, WARNING
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,13 +99,12 @@ def _load(folder: Path) -> None:
         return
     if _is_child():
         _in_child(partial(ensure_built, recipe.model.name))
-    os.wait()
+    built = os.wait()[1] == 0
     try:
-        recipe_policy(recipe)
+        if built:
+            recipe_policy(recipe)
     except ModelError as error:
         log(WARNING, "the model was not loaded: %s", error)
-        return
-    log(INFO, "workers share model %s", recipe.model.name)
 
 
 def _is_child() -> bool:

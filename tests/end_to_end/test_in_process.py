@@ -25,7 +25,8 @@ from symphony_fl.recipe import load_recipe
 from symphony_fl.runtime import InProcess
 
 Run = Callable[..., dict[str, Any]]
-SMALL = ("learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2")
+SMALL = ("learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2",
+         "limits.wait_for_nodes=900")  # fmt: skip
 PAIR = ("agents=2", "rounds=2", "tasks.evaluate_every=2", "tasks.held_out=2")
 
 
