@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
-    "learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2", "tracking.agents=false",
+    "learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2",
+    "tracking.agents=false",
 )  # fmt: skip
 MANY = ("agents=6", "agents_per_node=4")
 OUT_OF_STEP = ("clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
