@@ -100,8 +100,10 @@ def _configure(home: Path, address: str) -> None:
 
 def _environment(home: Path) -> dict[str, str]:
     programs = str(Path(sys.executable).parent)  # flwr looks its own programs up on PATH
+    # A run of ours is on a Ray of its own, whatever cluster the user works with otherwise.
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {
-        **os.environ,
+        **inherited,
         "PATH": programs + os.pathsep + os.environ.get("PATH", ""),
         "FLWR_HOME": str(home),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
