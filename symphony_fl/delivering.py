@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("symphony_fl.tracking")
 EVERY_SECONDS = 5.0  # between two looks: what a run says meanwhile makes a few large requests
-ROUND_SECONDS, FINISH_SECONDS = 5.0, 60.0  # spent on a delivery during the run, and at its end
+SECONDS = 60.0  # spent on a delivery, and waited for one at most
 ROUND_PATIENCE, FINISH_PATIENCE = 5, 60  # seconds in which a request must be answered; files go at the end
 PAUSE_SECONDS = 20.0  # before a store that was away is tried again
 
@@ -59,9 +59,7 @@ class Deliverer:
             self._hurry = True
             self._change.notify_all()
             wanted = self._asked
-            self._change.wait_for(
-                lambda: self._done >= wanted or self._failure, ROUND_SECONDS + ROUND_PATIENCE
-            )
+            self._change.wait_for(lambda: self._done >= wanted or self._failure, SECONDS)
             self._raise()
 
     def close(self) -> None:
@@ -101,9 +99,9 @@ class Deliverer:
         self._spool.sync()
         if time.monotonic() < self._again and not closing:
             return
-        seconds, patience = (FINISH_SECONDS, FINISH_PATIENCE) if closing else (ROUND_SECONDS, ROUND_PATIENCE)
+        patience = FINISH_PATIENCE if closing else ROUND_PATIENCE
         try:
-            replay(self._spool, self._opened(), self._folder, seconds, patience)
+            replay(self._spool, self._opened(), self._folder, SECONDS, patience)
         except StoreAway as error:
             self._again = time.monotonic() + PAUSE_SECONDS
             waiting = self._spool.pending

@@ -157,7 +157,7 @@ class Tracker:
 
     @property
     def parent(self) -> str:
-        """MLflow's id of the parent run, waited for some seconds; empty as long as the store has not been reached."""
+        """MLflow's id of the parent run, waited for up to a minute; empty as long as the store has not been reached."""
         if not self._spool.state.get("runs"):
             self.settle()
         return str(self._spool.state.get("runs", {}).get(PARENT, ""))
@@ -168,7 +168,7 @@ class Tracker:
         return self._spool.pending
 
     def settle(self) -> None:
-        """Wait for the store to have everything, some seconds at most; one that is away is not waited for."""
+        """Wait for the store to have everything, a minute at most; one that is away is not waited for."""
         self._deliverer.settle()
 
     def _metrics(self, run: str, round: int, metrics: Mapping[str, float]) -> None:

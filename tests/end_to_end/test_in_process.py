@@ -102,13 +102,17 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     assert resumed["accuracy_after"] == calm["accuracy_after"]
 
 
-def test_an_agent_that_fails_is_named(run_here: Run, tmp_path: Path) -> None:
-    """As through Flower: the roster says who did not introduce itself, and why."""
-    home = tmp_path / "here" / "agents" / "0001"
-    home.mkdir(parents=True)
-    (home / "founding.json").write_text(json.dumps({"run": "another", "recipe_json": "{}"}))
-    with pytest.raises(LaunchError, match="missing: 1; refused: HomeError: .*belongs to run 'another'"):
-        run_here("smoke", "limits.wait_for_nodes=20")
+def test_agents_that_fail_are_named(run_here: Run, tmp_path: Path) -> None:
+    """As through Flower: the roster says who did not introduce itself, and why, as soon as nobody can."""
+    for number in range(3):
+        home = tmp_path / "here" / "agents" / f"000{number}"
+        home.mkdir(parents=True)
+        (home / "founding.json").write_text(json.dumps({"run": "another", "recipe_json": "{}"}))
+    began = time.monotonic()
+    with pytest.raises(LaunchError, match="missing: 0, 1, 2; refused: HomeError: .*belongs to run 'another'"):
+        run_here("smoke", "limits.wait_for_nodes=1000")
+    assert time.monotonic() - began < 900
+    assert json.loads((tmp_path / "here" / "result.json").read_text())["status"] == "failed"
 
 
 ONE = ("limits.at_once=1",)  # Flower's second actor would load for longer than all the others do
