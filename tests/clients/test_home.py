@@ -200,7 +200,7 @@ def test_a_home_of_another_version_is_no_damaged_one(tmp_path: Path) -> None:
     home.commit(_state(1))
     for name in (STATE, COPY):
         data = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(data.replace(b"symphony-home-4", b"symphony-home-3"))
+        (tmp_path / name).write_bytes(data.replace(b"symphony-home-5", b"symphony-home-3"))
     with pytest.raises(HomeError, match="format 'symphony-home-3'"):
         home.open()
 
