@@ -211,6 +211,8 @@ class Agent:
         found, solved = evaluation(self.policy, self.recipe, self.number, round, self.home.folder)
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
+        if round == self.recipe.rounds and self._kept:
+            self._commit()  # whoever reads the home of a finished run finds all that was merged
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, self._digest(), solved=solved)
 

@@ -16,11 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """What was read, the file it was read from, and what is wrong with the other ("" for nothing)."""
+    """What was read, the file it was read from, what is wrong with the other ("" for nothing), and whether both hold
+    the same."""
 
     value: T
     source: Path
     damage: str
+    same: bool = False
 
 
 class Twice(Generic[T]):
@@ -64,9 +66,11 @@ class Twice(Generic[T]):
                 return Found(self._read(self.copy), self.copy, str(error))
             except DamagedError as worse:
                 raise DamagedError(f"{error}; {worse}") from None
+        if self._same():
+            return Found(value, self.main, "", same=True)
         try:
             # A copy that is one write behind is what a kill leaves; one that is damaged is worth telling.
-            if os.path.lexists(self.copy) and not self._same():
+            if os.path.lexists(self.copy):
                 self._read(self.copy)
         except DamagedError as error:
             return Found(value, self.main, str(error))
@@ -75,7 +79,7 @@ class Twice(Generic[T]):
     def open(self) -> Found[T] | None:
         """As `load`, once both files hold what was found."""
         found = self.load()
-        if found is not None and not self._same():
+        if found is not None and not found.same:
             other = self.copy if found.source == self.main else self.main
             if other.is_dir():
                 raise DamagedError(f"{other}: is a folder; remove it")
@@ -83,6 +87,4 @@ class Twice(Generic[T]):
         return found
 
     def _same(self) -> bool:
-        return (
-            self.main.is_file() and self.copy.is_file() and self.main.read_bytes() == self.copy.read_bytes()
-        )
+        return self.copy.is_file() and self.main.read_bytes() == self.copy.read_bytes()
