@@ -24,7 +24,7 @@ RUNS = {
     "choco": ("gossip", ("exchange.rule=choco",)),
     "clipped delta": ("gossip", ("exchange.rule=delta", "exchange.robust=clip")),
     "encrypted": ("default", ("exchange.encryption=edge",)),
-    "async_gossip": ("async_gossip", ()),
+    "async_gossip": ("async_gossip", ("clock.speeds=[rtx4090,m2]",)),
     "selfplay": ("selfplay", ()),
     "fedavg": ("fedavg", ()),
     "worker": CENTRALIZED,
@@ -47,7 +47,8 @@ def test_killed_at_any_write_it_ends_with_the_same_bits(tmp_path: Path, run: str
         network.close()
     different = [found for found in killing.different if found[2] not in RANDOM.get(run, ())]
     assert different == []
-    assert killing.kills["train"] >= 2 * 5, "each round is a commit: three fsyncs and two renames"
+    rounds = 1 if run == "async_gossip" else 2  # its slower agent does one in the time of four
+    assert killing.kills["train"] >= 5 * rounds, "each round is a commit: three fsyncs and two renames"
     assert ("evaluate" in killing.kills) == (run not in ("fedavg", "worker", "trainer")), (
         "evaluations bring mail in gossip"
     )
