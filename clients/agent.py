@@ -6,9 +6,8 @@ The life of one update reads top to bottom here: `merge`, `train` (improve, sele
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from clients.exchange import Exchange
 from clients.home import Home, State
 from clients.letters import Letters, compared, sort_mail, waiting
 from clients.peers import Peers
+from clients.report import AgentError as AgentError
+from clients.report import Report as Report
 from clients.secrecy import Secrecy
 from clients.trace import Trace
 from symphony_fl.asynchrony import kept_outboxes
@@ -26,30 +27,7 @@ from symphony_fl.learners import recipe_learner, recipe_memory, recipe_policy, r
 from symphony_fl.learning.episodes import Episode
 from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.sharing import Proposal
-from symphony_fl.public import PublicError
 from symphony_fl.recipe import Recipe
-
-
-class AgentError(PublicError, RuntimeError):
-    """An agent was asked for something it cannot do; the message says what."""
-
-
-@dataclass
-class Report:
-    """What an agent tells the server about a message.
-
-    `averaged` are the few figures Flower's own strategies average, the same names from every agent; `solved` is a 1 or
-    a 0 for every held-out task.
-    """
-
-    averaged: dict[str, float]
-    metrics: dict[str, float]
-    adapter: str
-    outbox: dict[str, bytes] = field(default_factory=dict)
-    solved: str = ""
-
-    def details(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "adapter": self.adapter, "solved": self.solved}
 
 
 class Agent:
@@ -88,9 +66,12 @@ class Agent:
             self.reward.load_state(heard)
         self.trace = Trace(home.folder, recipe.tracking.trace)
         self.metrics: dict[str, float] = {}
-        self.begin()
+        self._unkept: Mapping[str, bytes] = {}  # mail that was merged and is not on disk
+        self._kept = False  # whether the home keeps mail beside its last commit
         if loaded is None:
             self._commit()
+        self._merge_again()
+        self.begin()
 
     @property
     def did(self) -> str:
@@ -129,15 +110,27 @@ class Agent:
         self._check_served()
         return self.state.adapter
 
-    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
+    def merge(
+        self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"", *, keep: bool = True
+    ) -> None:
         """Open what came and merge it (eq. 4); take the neighbours' tasks for the next round. What is refused is
-        counted by name and stops nothing."""
+        counted by name and stops nothing.
+
+        Parameters
+        ----------
+        keep : it is on disk when this returns; else when `train` does, which must follow in the same message
+        """
         known = dict(self.state.roster)
         self._count(self.peers.admit(self.state, roster, rotations))
         if self.state.roster != known:
             self._commit()  # a first word that is not kept could be another one next time
-        if not mail:
-            return
+        if mail:
+            self._merge(mail)
+            self._unkept = mail
+        if keep:
+            self._keep()
+
+    def _merge(self, mail: Mapping[str, bytes]) -> None:
         if self.secrecy is not None:
             with self._timed("decrypt"):
                 mail, refused = self.secrecy.open(self.state, mail)
@@ -152,7 +145,29 @@ class Agent:
         for sender, round, reports in merged.rewards:
             self.reward.hear(sender, round, reports)
         self._count(merged.metrics)
-        self._commit()
+
+    def _keep(self) -> None:
+        """See to it that mail just merged is merged for good: the server forgets it with the answer.
+
+        The mail itself is less than a commit, and merging it anew comes to the same. Not so letters, whose programs run
+        against a clock.
+        """
+        mail = self._unkept
+        if not mail:
+            return
+        if self._kept or self.recipe.selfplay.share or _size(mail) > self.state.adapter.nbytes:
+            self._commit()
+            return
+        self.home.keep_mail(mail)
+        self._unkept, self._kept = {}, True
+
+    def _merge_again(self) -> None:
+        """Bring back what was merged since the home's last commit."""
+        mail, damage = self.home.kept_mail()
+        self.damage = "; ".join(filter(None, (self.damage, damage)))
+        if mail:
+            self._merge(mail)
+            self._kept = True
 
     def train(self, round: int) -> Report:
         """Improve for one round and seal what is shared. Asked twice for the same round, answers twice the same.
@@ -163,6 +178,7 @@ class Agent:
             The round lies behind the agent's last.
         """
         if round in self.state.reports:
+            self._keep()
             kept = self.state.reports[round]
             outbox = self.state.outbox.get(round, {})
             return Report(kept["averaged"], kept["metrics"] | self.metrics, kept["adapter"], outbox)
@@ -195,6 +211,8 @@ class Agent:
         found, solved = evaluation(self.policy, self.recipe, self.number, round, self.home.folder)
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
+        if round == self.recipe.rounds and self._kept:
+            self._commit()  # whoever reads the home of a finished run finds all that was merged
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, self._digest(), solved=solved)
 
@@ -281,26 +299,24 @@ class Agent:
         if self.recipe.reward.shared != "off":
             self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
         self.home.commit(self.state, self.outboxes)
+        self._unkept, self._kept = {}, False
 
     def _digest(self) -> str:
         return digest(self.state.adapter).hex()
 
-    def _timed(self, part: str) -> _Timer:
-        return _Timer(lambda seconds: self.metrics.__setitem__(f"seconds/{part}", seconds))
-
-
-class _Timer:
-    """Seconds of a with-block, handed to a function."""
-
-    def __init__(self, take: Callable[[float], None]) -> None:
-        self._take = take
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *exception: object) -> None:
-        self._take(time.perf_counter() - self._start)
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        """Seconds of the block, into the metrics."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.metrics[f"seconds/{part}"] = time.perf_counter() - start
 
 
 def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _size(mail: Mapping[str, bytes]) -> int:
+    return sum(map(len, mail.values()))

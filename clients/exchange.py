@@ -87,7 +87,9 @@ class Exchange:
         self.rule = recipe_rule(recipe, layout.size, number)
         kept = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
         if kept:
-            self.rule.load_state(kept)
+            self.rule.load_state(
+                {name: initial if _stands_for_initial(array) else array for name, array in kept.items()}
+            )
         if isinstance(self.density, Adaptive) and DENSITY in arrays:
             self.density.value = arrays[DENSITY].copy()
         self.terms = Terms(
@@ -100,8 +102,12 @@ class Exchange:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The rule's state, to be committed with everything else."""
-        kept = {PREFIX + name: array for name, array in self.rule.state.items()}
+        """The rule's state, to be committed with everything else. An array that is the adapter all agents begin with,
+        as it follows from the recipe, is kept without its entries."""
+        kept = {
+            PREFIX + name: array[:0] if _same_bits(array, self.initial) else array
+            for name, array in self.rule.state.items()
+        }
         return kept | {DENSITY: self.density.value} if isinstance(self.density, Adaptive) else kept
 
     def start(self, adapter: np.ndarray) -> np.ndarray:
@@ -281,3 +287,11 @@ class Exchange:
         if isinstance(self.density, Adaptive):
             self.density.observe(distance / moved)
         return {"drift": distance / moved}
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _stands_for_initial(array: np.ndarray) -> bool:
+    return array.dtype == np.float32 and array.shape == (0,)

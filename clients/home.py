@@ -6,11 +6,15 @@
       founding.json           the recipe this home was founded for, and the run's name
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
       state.copy.safetensors  the same once more: what a disk does to one file costs nothing
+      mail.safetensors        mail that was merged and confirmed since; merged anew when the home is opened
+      mail.copy.safetensors   the same once more
       home.lock               held while a process works in the home
 
 On a device, which has a home for every run, key and peers.json lie beside the homes, once for all of them.
 
-All state of an agent is one file, so one rename commits it: write aside, fsync, rename, fsync the folder.
+All state of an agent is one file, so one rename commits it: write both files aside, fsync them, rename one and then
+the other, fsync the folder. A round is one commit. Mail that comes without a round, as with an evaluation, is confirmed
+by the answer, so it must be on disk by then: it is kept as it came, in a hundredth of the bytes of a commit.
 
 A damaged file is replaced by its copy. That never takes back what others know of: nothing is said on the ground of a
 commit before both files hold it (`open` sees to that after a kill in between). Going back further would: mail that was
@@ -19,70 +23,26 @@ confirmed is not brought again, and a round done once more, with other mail, mak
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from clients.founding import NOT_GREETED, found, read_founding
 from clients.founding import HomeError as HomeError
 from clients.pins import Pins, PinsError, read_pins
+from clients.state_file import State as State
+from clients.state_file import packed, packed_mail, read_mail, read_state
+from clients.twice import Twice
 from symphony_fl.asynchrony import SYNCHRONOUS_OUTBOXES
-from symphony_fl.folders import locked, write_atomically
+from symphony_fl.folders import locked
 from symphony_fl.keyfile import KEY_FILE, check_pins, open_key_file
 from symphony_fl.recipe import Recipe
 
-FORMAT = "symphony-home-4"
-OLDER = ("symphony-home-1", "symphony-home-2", "symphony-home-3")  # had other checksums
 GONE = ".gone-"  # begins the name of a home that is being removed; no run is called so
 STATE, COPY = "state.safetensors", "state.copy.safetensors"
-
-
-class DamagedError(HomeError):
-    """A file of the home that does not hold what was once committed."""
-
-
-@dataclass
-class State:
-    """Everything of an agent that must survive, as of a whole round.
-
-    Attributes
-    ----------
-    adapter : float32 [P], the flat adapter
-    arrays : named arrays of the learner (optimizer/...) and of the exchange rule (rule/...)
-    outbox : round -> label -> envelope handed over in it (labels: `clients/messages.py`); the last rounds only
-    relay : label -> envelopes of others to be passed on with the next round's, unopened by us in transit
-    round : rounds of local improvement finished
-    last_seen : did:key -> newest round merged from that sender
-    heard : did:key -> this agent's round when it last merged that sender's (agents out of step)
-    roster : agent number -> did:key, pinned when first heard
-    tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/letters.py`)
-    letters : did:key -> newest round a letter was opened of
-    debts : did:key -> [this agent's round, seconds]: what its tasks took of the executors (`clients/credit.py`)
-    reports : round -> its reply, given (again) when that round is asked for; the last rounds only
-    """
-
-    adapter: np.ndarray
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    outbox: dict[int, dict[str, bytes]] = field(default_factory=dict)
-    relay: dict[str, bytes] = field(default_factory=dict)
-    round: int = 0
-    last_seen: dict[str, int] = field(default_factory=dict)
-    roster: dict[str, str] = field(default_factory=dict)
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    letters: dict[str, int] = field(default_factory=dict)
-    heard: dict[str, int] = field(default_factory=dict)
-    debts: dict[str, list[float]] = field(default_factory=dict)
+MAIL, MAIL_COPY = "mail.safetensors", "mail.copy.safetensors"
 
 
 class Home:
@@ -102,6 +62,9 @@ class Home:
         self.identity = identity or folder
         self._room = room
         self._held = ExitStack()
+        self._state = Twice(folder / STATE, folder / COPY, read_state)
+        self._mail = Twice(folder / MAIL, folder / MAIL_COPY, read_mail)
+        self._committed = ""  # checksum of the last commit
         if room is None:
             self.make()
 
@@ -213,43 +176,17 @@ class Home:
         HomeError
             Neither file parses and has the checksum it was committed with.
         """
-        return self._last()[0]
+        found = self._state.load()
+        return None if found is None else found.value[0]
 
     def open(self) -> tuple[State | None, str]:
         """The last commit, once both files hold it, and what was wrong with a file that had to be replaced ("" for
         nothing). The home must be held. Raises HomeError as `load` does."""
-        state, source, damage = self._last()
-        if source is not None:
-            data = source.read_bytes()
-            other = self.folder / (COPY if source.name == STATE else STATE)
-            if other.is_dir():
-                raise HomeError(f"{other}: is a folder; remove it")
-            if not other.is_file() or other.read_bytes() != data:
-                write_atomically(other, data)
-        return state, damage
-
-    def _last(self) -> tuple[State | None, Path | None, str]:
-        """(the last commit, the file it was read from, what is wrong with the other)."""
-        main, copy = self.folder / STATE, self.folder / COPY
-        if not os.path.lexists(main) and not os.path.lexists(copy):
-            return None, None, ""
-        try:
-            state = _read(main)
-        except DamagedError as error:
-            if not os.path.lexists(copy):
-                raise
-            try:
-                return _read(copy), copy, str(error)
-            except DamagedError as worse:
-                raise DamagedError(f"{error}; {worse}") from None
-        try:
-            # A copy that is one commit behind is what a kill leaves; one that is damaged is worth telling.
-            same = copy.is_file() and copy.read_bytes() == main.read_bytes()
-            if os.path.lexists(copy) and not same:
-                _read(copy)
-        except DamagedError as error:
-            return state, main, str(error)
-        return state, main, ""
+        found = self._state.open()
+        if found is None:
+            return None, ""
+        state, self._committed = found.value
+        return state, found.damage
 
     def commit(self, state: State, outboxes: int = SYNCHRONOUS_OUTBOXES) -> None:
         """Make `state` the home's content, atomically, durably and twice, with outboxes and reports of that many
@@ -257,74 +194,22 @@ class Home:
         for by_round in (state.outbox, state.reports):
             for number in sorted(by_round)[:-outboxes]:
                 del by_round[number]
-        tensors: dict[str, np.ndarray] = {
-            "adapter": np.ascontiguousarray(state.adapter, np.float32),
-            **state.arrays,
-        }
-        for number, envelopes in state.outbox.items():
-            for label, envelope in envelopes.items():
-                tensors[f"outbox/{number}/{label}"] = np.frombuffer(envelope, np.uint8)
-        for label, envelope in state.relay.items():
-            tensors[f"relay/{label}"] = np.frombuffer(envelope, np.uint8)
-        meta: Mapping[str, Any] = {
-            "format": FORMAT,
-            "outbox": {str(number): list(envelopes) for number, envelopes in state.outbox.items()},
-            "relay": list(state.relay),
-            "round": state.round,
-            "last_seen": state.last_seen,
-            "roster": state.roster,
-            "reports": {str(number): report for number, report in state.reports.items()},
-            "tasks": state.tasks,
-            "letters": state.letters,
-            "heard": state.heard,
-            "debts": state.debts,
-        }
-        text = json.dumps(meta)
-        data = save(tensors, {"state": text, "sha256": _checksum(text, tensors)})
-        write_atomically(self.folder / STATE, data)
-        write_atomically(self.folder / COPY, data)
+        data, checksum = packed(state)
+        self._state.write(data)
+        self._committed = checksum
+        self._mail.remove()
 
+    def keep_mail(self, mail: Mapping[str, bytes]) -> None:
+        """Keep mail that was merged after the last commit, durably and twice, in place of a commit. It is merged anew
+        when the home is opened, which comes to the same."""
+        self._mail.write(packed_mail(mail, self._committed))
 
-def _read(path: Path) -> State:
-    """A file of the state.
-
-    Raises
-    ------
-    DamagedError
-        It does not parse, is not there, or does not have the checksum it was committed with.
-    HomeError
-        It is of another version.
-    """
-    if os.path.lexists(path) and not path.is_file():
-        raise DamagedError(f"{path}: damaged (is no file)")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text, checksum = file.metadata()["state"], file.metadata()["sha256"]
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-        meta: dict[str, Any] = dict(json.loads(text))
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise DamagedError(f"{path}: damaged ({error})") from None
-    whole = _checksum(text, arrays) == checksum
-    if meta.get("format") != FORMAT and (whole or str(meta.get("format")) in OLDER):
-        raise HomeError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
-    if not whole:
-        raise DamagedError(f"{path}: damaged (its content is not what was committed)")
-    adapter = arrays.pop("adapter")
-    outbox = {
-        int(number): {label: arrays.pop(f"outbox/{number}/{label}").tobytes() for label in labels}
-        for number, labels in meta["outbox"].items()
-    }
-    relay = {label: arrays.pop(f"relay/{label}").tobytes() for label in meta["relay"]}
-    reports = {int(number): report for number, report in meta["reports"].items()}
-    kept = {name: meta[name] for name in ("round", "last_seen", "roster", "tasks", "letters", "heard")}
-    kept["debts"] = meta.get("debts", {})  # homes of this format were written without them
-    return State(adapter, arrays, outbox, relay, reports=reports, **kept)
-
-
-def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the metadata and every tensor, with its type and shape, in the order of names."""
-    total = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        total.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        total.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return total.hexdigest()
+    def kept_mail(self) -> tuple[dict[str, bytes], str]:
+        """(what `keep_mail` was given since the last commit, once both files hold it; what was wrong with one of them).
+        `open` comes first. Raises HomeError as `load` does."""
+        found = self._mail.open()
+        if found is None:
+            return {}, ""
+        mail, after = found.value
+        # What a kill between a commit and the removal leaves is in that commit.
+        return mail if after == self._committed else {}, found.damage

@@ -10,7 +10,7 @@ In simulation a service lives for one message; in the agent process it keeps its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from logging import WARNING
@@ -25,6 +25,7 @@ from clients.direct import Direct, together
 from clients.endpoint import Endpoint
 from clients.greeting import Greeting, read_greeting
 from clients.home import Home
+from clients.inbox import Name
 from clients.messages import (
     ADDRESSES,
     ARRAYS,
@@ -199,10 +200,12 @@ class Service:
     def _train(self, content: RecordDict) -> RecordDict:
         with self._opened(content) as agent:
             round = config_value(content, ROUND, int)
+            brought: list[Name] = []
             # Where the round is finished already, its adapter is not to be replaced by the server's (FedAvg).
             if ARRAYS not in content or round not in agent.state.reports:
-                self._receive(agent, content, round)
+                brought = self._receive(agent, content, round, keep=False)
             report = agent.train(round)
+            self._forget(brought)
             self.fetched = round
             if ARRAYS in content:  # FedAvg: the adapter itself goes back, for the server to average
                 answer = RecordDict(pack_report(report.averaged, report.details()))
@@ -220,7 +223,7 @@ class Service:
         with self._opened(content) as agent:
             kept = agent.state.adapter
             round = config_value(content, ROUND, int)
-            self._receive(agent, content, round + 1)
+            self._forget(self._receive(agent, content, round + 1, keep=True))
             asked = self.run, round, digest(agent.state.adapter)
             if asked != self._evaluated[0]:  # asked twice, it answers twice the same, and takes its time once
                 self._evaluated = asked, agent.evaluate(round)
@@ -234,26 +237,31 @@ class Service:
         """What of a round's outbox goes by the mailbox."""
         return outbox if self.direct is None else self.direct.left(round, outbox)
 
-    def _receive(self, agent: Resident, content: RecordDict, before: int) -> None:
+    def _receive(self, agent: Resident, content: RecordDict, before: int, *, keep: bool) -> list[Name]:
         """Merge what the message brings, and what neighbours brought themselves of rounds below `before`: a neighbour
-        may be done with the round that this agent begins, and its mail belongs to the next one."""
+        may be done with the round that this agent begins, and its mail belongs to the next one. Without `keep` a round
+        follows, whose commit holds all this. Returns what neighbours brought, to be forgotten when it is on disk."""
         if ARRAYS in content:
             agent.adopt(unpack_adapter(content.array_records[ARRAYS]))
-            return
+            return []
         roster, mail = unpack_roster(content), _mail(agent, content)
         if self.direct is None:
-            agent.merge(mail, roster, unpack_rotations(content))
-            return
+            agent.merge(mail, roster, unpack_rotations(content), keep=keep)
+            return []
         assert isinstance(agent, Agent)
         brought, names, figures = self.direct.collect(before if agent.exchange.in_step else None)
         agent.metrics |= figures
-        agent.merge(together(mail, brought), roster, unpack_rotations(content))
-        self.direct.forget(names)
+        agent.merge(together(mail, brought), roster, unpack_rotations(content), keep=keep)
         try:
             self.direct.know(unpack_address_book(content))
         except MessageError as error:  # nobody is reached then; the mailbox remains
             log(WARNING, "agent %d: addresses refused: %s", agent.number, error)
             agent.metrics["refused/message"] = 1.0
+        return names
+
+    def _forget(self, brought: Sequence[Name]) -> None:
+        if self.direct is not None:
+            self.direct.forget(brought)
 
     @contextmanager
     def _opened(self, content: RecordDict) -> Iterator[Resident]:

@@ -59,8 +59,11 @@ class Trainer(Participant):
             self.publisher.load(kept)
             self.versions = {int(name): array for name, array in self.kept(VERSIONS).items()}
 
-    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
-        """Take the rollouts of the step to come. What is refused is counted by name and stops nothing."""
+    def merge(
+        self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"", *, keep: bool = True
+    ) -> None:
+        """Take the rollouts of the step to come. What is refused is counted by name and stops nothing. Nothing is kept
+        before the step: rollouts whose message was not answered come again."""
         self.admit(roster, rotations)
         self.rollouts = {}
         for data in mail.values():

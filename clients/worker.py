@@ -30,7 +30,9 @@ class Worker(Participant):
         if kept:
             self.broadcast.load(kept)
 
-    def merge(self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"") -> None:
+    def merge(
+        self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"", *, keep: bool = True
+    ) -> None:
         """Take pieces of weights; those that are new are handed on with the next step's rollouts. Nothing is committed
         before that step is: mail whose message was not answered comes again."""
         self.admit(roster, rotations)

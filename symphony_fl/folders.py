@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,19 +116,31 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
     Callers hold a lock on the folder: what an earlier call left behind is overwritten.
     """
-    aside = path.with_name(f".{path.name}.new")
-    aside.unlink(missing_ok=True)  # its mode would stay as it was
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    write_all_atomically([path], data, mode)
+
+
+def write_all_atomically(paths: Sequence[Path], data: bytes, mode: int = 0o600) -> None:
+    """The same bytes under several names of one folder: each is the old file or the new one at every instant, they
+    change in this order, and once this returns all survive a power cut."""
+    for path in paths:
+        aside = _aside(path)
+        aside.unlink(missing_ok=True)  # its mode would stay as it was
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for path in paths:
+        os.replace(_aside(path), path)
+    folder = os.open(paths[0].parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Exception]) -> bytes:

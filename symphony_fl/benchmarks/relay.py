@@ -10,7 +10,7 @@ each of two neighbours:
     bytes_sent_per_agent        in all rounds
     server_peak_bytes           largest resident size of the server's process, Flower's own state in it
 
-Durable commits are in it: each agent writes its home through to the disk once or twice a round.
+Durable commits are in it: each agent writes its home through to the disk once a round.
 """
 
 from __future__ import annotations

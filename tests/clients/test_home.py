@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.home import COPY, STATE, Home, HomeError, State
+from clients.home import COPY, MAIL, MAIL_COPY, STATE, Home, HomeError, State
 from symphony_fl.keyfile import KeyFileError
 
 
@@ -54,6 +54,89 @@ def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
     assert (loaded.outbox, loaded.round, loaded.last_seen) == (state.outbox, 3, {"did:key:z1": 3})
     assert (loaded.tasks, loaded.letters) == (state.tasks, {"did:key:z2": 3})
     assert (loaded.relay, loaded.roster, loaded.reports) == (state.relay, state.roster, state.reports)
+
+
+@given(
+    numbers=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6),
+    shift=st.integers(0, 63),
+    rows=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_whole_numbers_come_back_whatever_their_size(numbers: list[int], shift: int, rows: bool) -> None:
+    array = np.array(numbers, np.int64) >> shift
+    if rows:
+        array = np.stack([array, -array])
+    with tempfile.TemporaryDirectory() as folder:
+        Home(Path(folder)).commit(State(np.ones(3, np.float32), {"rule/total": array, "rule/other": array}))
+        state = Home(Path(folder)).load()
+    assert state is not None
+    for name in ("rule/total", "rule/other"):
+        found = state.arrays[name]
+        assert found.dtype == np.int64 and found.shape == array.shape and np.array_equal(found, array)
+
+
+def test_what_is_there_twice_is_stored_once_and_comes_back_apart(tmp_path: Path) -> None:
+    adapter = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
+    grid = (adapter * 2.0**30).astype(np.int64)
+    Home(tmp_path).commit(State(adapter, {"rule/start": adapter.copy(), "rule/residual": grid}))
+    assert (tmp_path / STATE).stat().st_size < (4 + 5) * 10_000 + 2000
+    state = Home(tmp_path).load()
+    assert state is not None and np.array_equal(state.arrays["rule/residual"], grid)
+    state.arrays["rule/start"][:] = 0
+    assert np.array_equal(state.adapter, adapter)
+
+
+def test_octets_are_not_taken_for_the_numbers_they_could_be(tmp_path: Path) -> None:
+    octets = np.array([[1], [2]], np.uint8)
+    Home(tmp_path).commit(State(np.ones(3, np.float32), {"a": octets, "b": np.array([1, 2], np.int64)}))
+    state = Home(tmp_path).load()
+    assert state is not None and state.arrays["a"].dtype == np.uint8
+    assert np.array_equal(state.arrays["a"], octets) and state.arrays["b"].tolist() == [1, 2]
+
+
+def _keeping(folder: Path) -> Home:
+    home = Home(folder)
+    home.commit(_state(1))
+    home.keep_mail({"1/1/0": b"an envelope", "2/1/0": b""})
+    return home
+
+
+def _kept(folder: Path) -> tuple[dict[str, bytes], str]:
+    home = Home(folder)
+    home.open()
+    return home.kept_mail()
+
+
+def test_mail_is_kept_until_a_commit_holds_it(tmp_path: Path) -> None:
+    home = _keeping(tmp_path)
+    assert _kept(tmp_path) == ({"1/1/0": b"an envelope", "2/1/0": b""}, "")
+    old = (tmp_path / MAIL).read_bytes()
+    home.commit(_state(2))
+    assert _kept(tmp_path) == ({}, "")
+    (tmp_path / MAIL).write_bytes(old)  # as after a kill before it was removed
+    assert _kept(tmp_path) == ({}, "")
+
+
+@pytest.mark.parametrize("name", [MAIL, MAIL_COPY])
+@pytest.mark.parametrize("damage", ["truncate", "empty", "gone"])
+def test_a_damaged_file_of_kept_mail_is_replaced_by_the_other(tmp_path: Path, name: str, damage: str) -> None:
+    _keeping(tmp_path)
+    if damage == "gone":
+        (tmp_path / name).unlink()
+    else:
+        _harm(tmp_path / name, damage)
+    mail, said = _kept(tmp_path)
+    assert mail == {"1/1/0": b"an envelope", "2/1/0": b""}
+    assert (f"{name}: damaged" in said) == ((name, damage) != (MAIL_COPY, "gone"))
+    assert (tmp_path / MAIL).read_bytes() == (tmp_path / MAIL_COPY).read_bytes()
+
+
+def test_kept_mail_of_which_no_file_is_whole_is_refused(tmp_path: Path) -> None:
+    _keeping(tmp_path)
+    for name in (MAIL, MAIL_COPY):
+        _harm(tmp_path / name, "truncate")
+    with pytest.raises(HomeError, match="mail.safetensors: damaged.*mail.copy.safetensors: damaged"):
+        _kept(tmp_path)
 
 
 def test_only_the_last_rounds_are_kept(tmp_path: Path) -> None:
@@ -200,7 +283,7 @@ def test_a_home_of_another_version_is_no_damaged_one(tmp_path: Path) -> None:
     home.commit(_state(1))
     for name in (STATE, COPY):
         data = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(data.replace(b"symphony-home-4", b"symphony-home-3"))
+        (tmp_path / name).write_bytes(data.replace(b"symphony-home-5", b"symphony-home-3"))
     with pytest.raises(HomeError, match="format 'symphony-home-3'"):
         home.open()
 
