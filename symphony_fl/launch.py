@@ -23,6 +23,7 @@ from symphony_fl.local_superlink import LaunchError as LaunchError
 from symphony_fl.local_superlink import SuperLink as SuperLink
 from symphony_fl.local_superlink import private_superlink as private_superlink
 from symphony_fl.recipe import Recipe, RecipeError
+from symphony_fl.staging import staged
 
 MARK = "symphony: "  # what our ServerApp says to people
 RETRY_SECONDS = 2.0  # between two attempts at a SuperLink that is away
@@ -94,7 +95,7 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     run_config = {"recipe": str(recipe_file), "overrides": "", "run-dir": str(folder)}
     # TOML's basic strings are JSON's.
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
-    command = ["flwr", "run", str(app), *_named(link), "--format", "json", "--run-config", config]
+    options = ["--format", "json", "--run-config", config]
     if link.connection is None:
         federation = (
             f"num-supernodes={-(-recipe.agents // recipe.agents_per_node)} client-resources-num-cpus=1"
@@ -103,8 +104,9 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
             federation += f" init-args-num-cpus={recipe.limits.at_once}"
         if recipe.model.device.startswith("cuda"):
             federation += " client-resources-num-gpus=0.1"
-        command += ["--federation-config", federation]
-    done = _flwr(link, command)
+        options += ["--federation-config", federation]
+    with staged(app) as copy:
+        done = _flwr(link, ["flwr", "run", str(copy), *_named(link), *options])
     answer = _json_in(done.stdout)
     if not answer.get("success"):
         raise LaunchError(
