@@ -31,10 +31,8 @@ def cause(log: str) -> str:
 
 def said(reason: str) -> str:
     """What an agent's failure comes to: Ray tells it with all of its traceback, which ends in what the app said."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return reason
-    return lines[-1].removeprefix(RAISED).removesuffix("'>")
+    lines = [line.strip() for line in reason.strip().removesuffix("'>").splitlines() if line.strip()]
+    return reason if len(lines) < 2 else lines[-1].removeprefix(RAISED)
 
 
 def _last_chain(lines: list[str]) -> list[str]:

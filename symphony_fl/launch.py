@@ -22,6 +22,7 @@ from symphony_fl.local_superlink import STOP_SECONDS
 from symphony_fl.local_superlink import LaunchError as LaunchError
 from symphony_fl.local_superlink import SuperLink as SuperLink
 from symphony_fl.local_superlink import private_superlink as private_superlink
+from symphony_fl.prebuild import built_meanwhile
 from symphony_fl.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.recipe import Recipe, RecipeError
 from symphony_fl.staging import staged
@@ -54,10 +55,14 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
-    status, why = _run_once(link, recipe, folder, progress, app, steps)
-    if status != COMPLETED and link.connection is None and RAY_LATE in why:
-        progress(f"{why.splitlines()[0][:200]}; starting the run once more")
+    if link.connection is not None:
         status, why = _run_once(link, recipe, folder, progress, app, steps)
+    else:
+        with built_meanwhile(recipe.model.name, link.environment, progress):
+            status, why = _run_once(link, recipe, folder, progress, app, steps)
+            if RAY_LATE in why:
+                progress(f"{why[:200]}; starting the run once more")
+                status, why = _run_once(link, recipe, folder, progress, app, steps)
     result_file = folder / "result.json"
     if status != COMPLETED or not result_file.exists():
         raise LaunchError(f"run ended as {status}; {why}; log: {folder / LOG}")

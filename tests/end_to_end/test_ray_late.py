@@ -14,17 +14,14 @@ from symphony_fl.recipe import load_recipe
 
 PATIENT = "START_SECONDS = 180.0"
 IMPATIENT = """
-import os
-from pathlib import Path
 _tries = Path({tries!r})
 _tries.write_text(str(int(_tries.read_text()) + 1))
 START_SECONDS = 0.0 if int(_tries.read_text()) <= {late} else 180.0
-if not START_SECONDS:
-    from ray._private import services
-    def _away(*_):
-        raise RuntimeError("not there yet")
-    services.get_node = _away
+def _away(*_: Any) -> Any:
+    raise RuntimeError("not there yet")
 """
+ASKS = "partial(_await_node, services.get_node)"
+ASKS_IN_VAIN = "partial(_await_node, services.get_node if START_SECONDS else _away)"
 
 
 def _app(folder: Path, late: int) -> tuple[Path, Path]:
@@ -34,8 +31,9 @@ def _app(folder: Path, late: int) -> tuple[Path, Path]:
     app = copy_checkout(folder / "app")
     file = app / "clients" / "simulation.py"
     text = file.read_text()
-    assert PATIENT in text
-    file.write_text(text.replace(PATIENT, IMPATIENT.format(tries=str(tries), late=late).strip()))
+    assert PATIENT in text and ASKS in text
+    text = text.replace(PATIENT, IMPATIENT.format(tries=str(tries), late=late).strip())
+    file.write_text(text.replace(ASKS, ASKS_IN_VAIN))
     return app, tries
 
 
