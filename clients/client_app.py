@@ -7,9 +7,12 @@ process, and the service answers right here.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 _APP_FOLDER = Path(__file__).resolve().parent.parent
 if os.path.basename(sys.argv[0]) == "flwr-simulation":
@@ -31,6 +34,9 @@ from clients.messenger import hand_over  # noqa: E402
 from clients.refusing import NodeError, on_device, refusing  # noqa: E402
 from symphony_fl.allowed import Allowed  # noqa: E402
 from symphony_fl.folders import home_folder, run_folder  # noqa: E402
+
+if TYPE_CHECKING:
+    from clients.service import Service
 
 app = ClientApp(mods=[refusing, each_agent, refusing])  # around all, and around each
 
@@ -68,9 +74,20 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def _answer_here(kind: str, content: RecordDict, context: Context) -> RecordDict:
-    from clients.service import Service  # loads torch
+@cache
+def _service() -> type[Service]:
+    """Loads torch. What is loaded stays: looking through it for garbage meanwhile takes a sixth of the time."""
+    gc.disable()
+    try:
+        from clients.service import Service
+    finally:
+        gc.freeze()
+        gc.enable()
+    return Service
 
+
+def _answer_here(kind: str, content: RecordDict, context: Context) -> RecordDict:
+    Service = _service()
     number = int(context.node_config["partition-id"])
     named = context.node_config.get("home")
     if named:

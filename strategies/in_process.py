@@ -90,8 +90,7 @@ def main() -> None:
 def _run(folder: Path, template: Template) -> None:
     import symphony_fl.plots  # noqa: F401  at the end of the run it would be waited for; now workers load for longer
     from strategies.local_grid import LocalGrid
-    from strategies.many import ManyPerNode
-    from strategies.server_app import Run, claimed, run_rounds
+    from strategies.server_app import Run, claimed, one_node_each, run_rounds
     from symphony_fl.components import check_recipe
     from symphony_fl.recipe import load_recipe
     from symphony_fl.runtime import IN_PROCESS, cores
@@ -101,7 +100,7 @@ def _run(folder: Path, template: Template) -> None:
     nodes = -(-recipe.agents // recipe.agents_per_node)
     grid = LocalGrid(nodes, recipe.limits.at_once or cores(), template.hire)
     with claimed(run):
-        run_rounds(grid if recipe.agents_per_node == 1 else ManyPerNode(grid, recipe.agents_per_node), run)
+        run_rounds(one_node_each(grid, recipe), run)
     grid.close()
 
 

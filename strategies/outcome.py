@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from strategies.roster import Roster
+from strategies.watched import tell
 from symphony_fl.capabilities import by_did, capability_vectors
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.folders import write_json
 from symphony_fl.history import History
+from symphony_fl.progress import Step
 from symphony_fl.recipe import Recipe
 from symphony_fl.tracking import Tracker
 
@@ -29,6 +31,7 @@ def publish(
     `runtime`: the way the run went, here to its end; `seconds`: since this server began; `error`: what the run failed
     with.
     """
+    tell(Step("results"))
     from symphony_fl.plots import plot_run  # loads matplotlib, of which nothing is wanted until here
 
     history.close()

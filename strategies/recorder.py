@@ -15,13 +15,17 @@ from flwr.app import Message
 from flwr.common import log
 
 from clients.messages import MessageError, array_bytes, content_bytes, unpack_details
+from strategies.watched import tell
 from symphony_fl.capabilities import agent_figures, network_figures, skill_scores
+from symphony_fl.causes import said
 from symphony_fl.history import Event, History
+from symphony_fl.progress import Step
 from symphony_fl.public import printable
 from symphony_fl.tracking import Tracker
 
 METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
 MAX_METRICS = 1000  # per reply
+SHOWN = {"reward": "reward/local", "accuracy": "accuracy/mean", "sent": "bytes/sent"}  # beside the bar
 DIRECT, FALLBACK = "direct/", "fallback/"  # `clients/direct.py`
 MAX_DIRECT = 1 << 40  # bytes an agent may say it got from another at once
 
@@ -97,7 +101,11 @@ class Recorder:
         """What an agent's reply says; None, with the reason said, if it reports an error or cannot be read."""
         if message.has_error():
             log(
-                WARNING, "agent %d failed in round %d: %s", agent, round, printable(str(message.error.reason))
+                WARNING,
+                "agent %d failed in round %d: %s",
+                agent,
+                round,
+                printable(said(str(message.error.reason))),
             )
             return None
         self.message(agent, message)
@@ -165,6 +173,8 @@ class Recorder:
                 self._tracker.agent(agent, round, own)
         self._tracker.run(round, figures)
         log(INFO, "%s", self._progress(round, figures))
+        shown = {short: figures[name] for short, name in SHOWN.items() if name in figures}
+        tell(Step("figures", round=round, rounds=self._rounds, figures=shown))
 
     def _figures(self, round: int) -> dict[str, float]:
         """Means over agents; gains per kilobyte as in section 6.4 of the paper."""

@@ -25,11 +25,14 @@ from clients.messages import (
     unpack_envelopes,
     unpack_rotations,
 )
+from strategies.watched import tell
+from symphony_fl.causes import said
 from symphony_fl.exchange.header import ROUND_LIMIT
 from symphony_fl.exchange.identity import IdentityError, public_key_from_did
 from symphony_fl.exchange.possession import check_proof, new_nonce
 from symphony_fl.exchange.refusals import BadSignature, EnvelopeError
 from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
+from symphony_fl.progress import Step
 from symphony_fl.public import printable
 
 HELLO = "query.hello"
@@ -93,27 +96,42 @@ class Roster:
     def gather(self, grid: Grid, timeout: float, least: int = 0) -> None:
         """Greet every node until all N agents, or `least` of them, have introduced themselves.
 
+        Agents load libraries and the model before they answer, on a busy machine for minutes. So `timeout` counts only
+        seconds in which no node is at work on its greeting, and begins anew with every agent that comes.
+
         Raises
         ------
         RosterError
-            After `timeout` seconds, or as soon as every node refused and there are at least that many of them; or
-            when two agents hold different base models.
+            After `timeout` such seconds; when no agent has come for `timeout` + `GREETING_TIMEOUT` seconds, whatever
+            nodes are at work on; as soon as every node refused and there are at least that many of them; or when two
+            agents hold different base models.
         """
         wanted = least or self.agents
-        deadline = time.monotonic() + timeout
+        idle, seen = 0.0, -1
+        last = came = time.monotonic()
         while len(self._members) < wanted:
             self.refresh(grid)
-            if len(self._members) >= wanted:
+            now = time.monotonic()
+            idle += 0.0 if self._at_work() else now - last
+            last = now
+            if len(self._members) > seen:
+                idle, came, seen = 0.0, now, len(self._members)
+                tell(Step("agents", seen, wanted))
+            if seen >= wanted:
                 break
             hopeless = len(self._present) >= wanted and set(self._faults) >= self._present
-            if hopeless or time.monotonic() > deadline:
-                raise RosterError(self._complaint(timeout))
+            if hopeless or idle > timeout or now - came > timeout + GREETING_TIMEOUT:
+                raise RosterError(self._complaint(now - came))
             time.sleep(POLL_SECONDS)
         bases = {member.base for member in self._members.values()}
         if len(bases) > 1:
             named = ", ".join(f"agent {m.agent}: {m.base}" for m in self.members())
             raise RosterError(f"the agents hold different base models ({named})")
         self._base = bases.pop()
+
+    def _at_work(self) -> bool:
+        """Whether a node that is connected has a greeting that it has not answered yet."""
+        return any(g.node in self._present and g.node not in self._greeted for g in self._greetings.values())
 
     def refresh(self, grid: Grid) -> None:
         """Notice who is there now, greet newcomers (late joiners, agents back under a new node id), and take in what
@@ -167,7 +185,7 @@ class Roster:
         self._greeted.add(node)
         self._faults.pop(node, None)
         if reply.has_error():
-            self._faults[node] = printable(str(reply.error.reason))
+            self._faults[node] = printable(said(str(reply.error.reason)))
             # Its disk may be full, or its agent away. A member may hold envelopes that nobody has had.
             self._again[node] = time.monotonic() + (0.0 if node in self._agents else AGAIN_SECONDS)
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
@@ -248,11 +266,11 @@ class Roster:
         self._members[member.agent] = member
         self._agents[node] = member.agent
 
-    def _complaint(self, timeout: float) -> str:
+    def _complaint(self, silence: float) -> str:
         missing = [str(agent) for agent in range(self.agents) if agent not in self._members]
         reasons = "; ".join(sorted(set(self._faults.values())))
         return (
-            f"{len(self._members)} of {self.agents} agents introduced themselves within {timeout:g} s; "
+            f"{len(self._members)} of {self.agents} agents introduced themselves, the last sign {silence:.0f} s ago; "
             f"missing: {', '.join(missing)}" + (f"; refused: {reasons}" if reasons else "")
         )
 

@@ -23,6 +23,7 @@ from strategies.many import ManyPerNode
 from strategies.outcome import publish
 from strategies.recorder import Recorder
 from strategies.roster import Roster
+from strategies.watched import Watched
 from symphony_fl.asynchrony import is_asynchronous, last_round
 from symphony_fl.centralized import TRAINER, is_centralized
 from symphony_fl.components import check_recipe
@@ -69,13 +70,22 @@ def main(grid: Grid, context: Context) -> None:
     closed_run_folder(folder)
     die_with_launcher()
     run = Run(recipe, folder.name, folder)
-    if isinstance(grid, HttpGrid):  # devices; the grid of a simulation has neither connections nor uploads
-        patient(grid._retry_invoker)
-        grid = Insistent(Apart(grid), most=recipe.limits.round_timeout)
+    with claimed(run):
+        if isinstance(
+            grid, HttpGrid
+        ):  # devices; the grid of a simulation has neither connections nor uploads
+            patient(grid._retry_invoker)
+            watched = Watched(Apart(grid), recipe.rounds)
+            run_rounds(Insistent(watched, most=recipe.limits.round_timeout), run)
+        else:
+            run_rounds(one_node_each(grid, recipe), run)
+
+
+def one_node_each(grid: Grid, recipe: Recipe) -> Grid:
+    """The grid of a run on this machine, on which every agent has a node and answers are counted."""
     if recipe.agents_per_node > 1:
         grid = ManyPerNode(grid, recipe.agents_per_node)
-    with claimed(run):
-        run_rounds(grid, run)
+    return Watched(grid, recipe.rounds)
 
 
 def run_rounds(grid: Grid, run: Run) -> None:

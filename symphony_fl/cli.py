@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.components import check_recipe
-from symphony_fl.edge.commands import add_commands, network_folder
-from symphony_fl.edge.network import network_superlink
-from symphony_fl.edge.private import EdgeError
-from symphony_fl.experiment.command import add_command as add_experiment
 from symphony_fl.folders import (
     FolderError,
     default_tracking_uri,
@@ -22,14 +17,10 @@ from symphony_fl.folders import (
     symphony_folder,
     write_json,
 )
-from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
-from symphony_fl.launch import LaunchError, new_run_folder, run_recipe
+from symphony_fl.launch import LaunchError, new_run_folder
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from symphony_fl.records import add_store_options, compare_stored, dashboard
-from symphony_fl.replaying import add_replay
-from symphony_fl.runtime import FLOWER, IN_PROCESS, Runner, add_in_process, runner
-from symphony_fl.tables import comparison_table, summary_table, ways
-from symphony_fl.timing import add_timing
+from symphony_fl.runtime import add_in_process
 
 INTERRUPTED = 130
 
@@ -37,24 +28,33 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 a run failed, 2 the command or a recipe was refused."""
     keep_private()
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(words).parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (RecipeError, EdgeError, KeyFileError, FolderError) as error:
-        print(f"symphony: {error}", file=sys.stderr)
-        return 2
     except LaunchError as error:
         print(f"symphony: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("symphony: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except (RecipeError, FolderError) as error:
+        refusal: Exception = error
+    except Exception as error:
+        from symphony_fl.edge.private import EdgeError
+        from symphony_fl.keyfile import KeyFileError
+
+        if not isinstance(error, EdgeError | KeyFileError):
+            raise
+        refusal = error
+    print(f"symphony: {refusal}", file=sys.stderr)
+    return 2
 
 
 def run(options: argparse.Namespace) -> int:
     """One recipe, start to end."""
-    recipe = check_recipe(load_recipe(options.recipe, options.overrides))
+    recipe = _checked(options.recipe, options.overrides)
     _check_writable(options.json)
     folder = (
         new_run_folder(recipe) if options.run_dir is None else Path(options.run_dir).expanduser().resolve()
@@ -72,11 +72,14 @@ def resume(options: argparse.Namespace) -> int:
     if not (folder / "recipe.json").is_file():
         raise RecipeError(f"{folder}: holds no run (no recipe.json)")
     _check_writable(options.json)
-    return _run_one(check_recipe(load_recipe(str(folder / "recipe.json"))), folder, options)
+    return _run_one(_checked(str(folder / "recipe.json")), folder, options)
 
 
 def compare(options: argparse.Namespace) -> int:
     """The same work under several recipes and seeds, one after the other; --from-mlflow: of runs that are done."""
+    from symphony_fl.running import run_each
+    from symphony_fl.tables import comparison_table, ways
+
     if options.from_mlflow or options.out:
         return compare_stored(options)
     names = [word for word in options.recipes if "=" not in word]
@@ -84,13 +87,11 @@ def compare(options: argparse.Namespace) -> int:
     if not names:
         raise RecipeError("compare: name at least one recipe")
     recipes = [
-        check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
-        for seed in (options.seeds or [0])
-        for name in names
+        _checked(name, [*overrides, f"seed={seed}"]) for seed in (options.seeds or [0]) for name in names
     ]
     _check_writable(options.json)
     runs: list[dict[str, Any]] = []
-    for _, row in _run_each([(recipe.name, recipe) for recipe in recipes], options.runtime):
+    for _, row in run_each([(recipe.name, recipe) for recipe in recipes], options.runtime):
         runs.append(row)
         _write_json(options.json, {"runs": runs})  # what is done is kept, whatever comes next
     print(comparison_table(runs) + f"\n\n  run {ways(runs)}")
@@ -100,14 +101,16 @@ def compare(options: argparse.Namespace) -> int:
 def frontier(options: argparse.Namespace) -> int:
     """Accuracy against bytes over many settings of the exchange; rows already in --json FILE are not run again."""
     from symphony_fl import frontier as grid  # loads matplotlib and MLflow
+    from symphony_fl.running import run_each
     from symphony_fl.store import log_summary
+    from symphony_fl.tables import ways
 
     file = Path(options.json).expanduser() if options.json else symphony_folder() / "frontier.json"
     points = options.points or list(grid.POINTS)
     _check_writable(str(file.with_suffix(".md")))
     rows: list[dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else []
     wanted = grid.wanted(points, options.seeds)
-    for point, row in _run_each(grid.still_to_run(wanted, rows), options.runtime):
+    for point, row in run_each(grid.still_to_run(wanted, rows), options.runtime):
         rows.append({"point": point} | row)
         _write_json(str(file), {"runs": rows})
     done = grid.finished(wanted, rows)
@@ -149,6 +152,8 @@ def _measure(part: str) -> Any:
 def key(options: argparse.Namespace) -> int:
     """Print the did:key of an agent's home, made if there is none; --rotate changes its key; --accept confirms what
     is there."""
+    from symphony_fl.keyfile import KEY_FILE, KeyFileError, open_key_file, rotate_key
+
     home = Path(options.home).expanduser()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -169,61 +174,21 @@ def recipes(options: argparse.Namespace) -> int:
 
 
 def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
-    """On this machine alone, or on the devices of a network."""
-    if options.network is not None and options.runtime == IN_PROCESS:
-        raise RecipeError("--in-process: agents of --network are processes on devices; name one of the two")
-    if options.network is None:
-        _check_simulated(recipe)
-    what = "Flower" if options.runtime == FLOWER else "agents in-process"
-    print(
-        f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting {what} ..."
-    )
-    print(f"folder {folder}", flush=True)
-    if options.network is None:
-        with runner(options.runtime) as run_it:
-            result = run_it(recipe, folder, _progress)
-    else:
-        with network_superlink(network_folder(options.network)) as link:
-            result = run_recipe(link, recipe, folder, _progress)
+    from symphony_fl.running import run_one
+    from symphony_fl.tables import summary_table
+
+    result = run_one(recipe, folder, options)
     _write_json(options.json, result)
     print(summary_table(result))
     return 0
 
 
-def _run_each(todo: Sequence[tuple[str, Recipe]], runtime: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, its result) of one run after the other; Flower is not started where there is nothing to do."""
-    if not todo:
-        return
-    for _, recipe in todo:
-        _check_simulated(recipe)
-    with runner(runtime) as run_it:
-        for number, (name, recipe) in enumerate(todo, start=1):
-            print(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}", flush=True)
-            yield name, _run_or_report(run_it, recipe, runtime)
+def _checked(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe, once everything that it names exists; what is wrong in itself is refused before much is loaded."""
+    recipe = load_recipe(name, overrides)
+    from symphony_fl.components import check_recipe
 
-
-def _check_simulated(recipe: Recipe) -> None:
-    """Refuse what only devices can do."""
-    if recipe.exchange.transport != "superlink":
-        raise RecipeError(
-            f"exchange.transport = {recipe.exchange.transport!r}: must be 'superlink' on one machine alone; "
-            "for devices say --network DIR"
-        )
-
-
-def _run_or_report(run_it: Runner, recipe: Recipe, runtime: str) -> dict[str, Any]:
-    """A failed run is a row of the comparison, not its end."""
-    folder = new_run_folder(recipe)
-    try:
-        return run_it(recipe, folder, _progress)
-    except LaunchError as error:
-        print(f"symphony: {error}", file=sys.stderr)
-        failed = {"recipe": recipe.name, "seed": recipe.seed, "status": "failed", "error": str(error)}
-        return failed | {"recipe_digest": recipe.digest, "folder": str(folder), "runtime": runtime}
-
-
-def _progress(line: str) -> None:
-    print(f"  {line}", flush=True)
+    return check_recipe(recipe)
 
 
 def _check_writable(path: str | None) -> None:
@@ -248,7 +213,8 @@ def _write_json(path: str | None, values: Any) -> None:
         write_json(file, values)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Of all commands; those of other modules are declared, and their modules loaded, only where they are wanted."""
     parser = argparse.ArgumentParser(
         prog="symphony", description="Agents that teach each other by gossip, on Flower."
     )
@@ -317,11 +283,23 @@ def _parser() -> argparse.ArgumentParser:
     add_store_options(sub)
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=5000)
+    if not words or words[0] not in commands.choices:
+        _add_others(command)
+    return parser
+
+
+def _add_others(
+    command: Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser],
+) -> None:
+    from symphony_fl.edge.commands import add_commands
+    from symphony_fl.experiment.command import add_command as add_experiment
+    from symphony_fl.replaying import add_replay
+    from symphony_fl.timing import add_timing
+
     add_experiment(command)
     add_commands(command)
     add_timing(command)
     add_replay(command)
-    return parser
 
 
 if __name__ == "__main__":

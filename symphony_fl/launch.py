@@ -6,10 +6,10 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from symphony_fl.causes import RAY_LATE, cause
 from symphony_fl.folders import (
     closed_run_folder,
     private_opener,
@@ -22,20 +22,29 @@ from symphony_fl.local_superlink import STOP_SECONDS
 from symphony_fl.local_superlink import LaunchError as LaunchError
 from symphony_fl.local_superlink import SuperLink as SuperLink
 from symphony_fl.local_superlink import private_superlink as private_superlink
+from symphony_fl.prebuild import built_meanwhile
+from symphony_fl.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.recipe import Recipe, RecipeError
+from symphony_fl.staging import staged
 
-MARK = "symphony: "  # what our ServerApp says to people
+LOG = "flower.log"  # in the run's folder
 RETRY_SECONDS = 2.0  # between two attempts at a SuperLink that is away
 NO_LOG = ("╭", "│", "╰")  # the box in which flwr tells an error of its own
 COMPLETED = "finished:completed"
 
 
 def run_recipe(
-    link: SuperLink, recipe: Recipe, folder: Path, progress: Callable[[str], None], app: Path = APP_FOLDER
+    link: SuperLink,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    app: Path = APP_FOLDER,
+    steps: Steps = no_steps,
 ) -> dict[str, Any]:
     """One run of a checked recipe in `folder`, new or to be resumed; its result as the ServerApp wrote it.
 
-    `app` is the checkout that is bundled and run.
+    `app` is the checkout that is bundled and run. A simulation whose Ray did not start in time is started once more:
+    on a busy machine Ray gives up on a process of its own that would have been there a moment later.
 
     Raises
     ------
@@ -46,22 +55,42 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
+    if link.connection is not None:
+        status, why = _run_once(link, recipe, folder, progress, app, steps)
+    else:
+        with built_meanwhile(recipe.model.name, link.environment, progress):
+            status, why = _run_once(link, recipe, folder, progress, app, steps)
+            if RAY_LATE in why:
+                progress(f"{why[:200]}; starting the run once more")
+                status, why = _run_once(link, recipe, folder, progress, app, steps)
+    result_file = folder / "result.json"
+    if status != COMPLETED or not result_file.exists():
+        raise LaunchError(f"run ended as {status}; {why}; log: {folder / LOG}")
+    result: dict[str, Any] = json.loads(result_file.read_text())
+    return result
+
+
+def _run_once(
+    link: SuperLink, recipe: Recipe, folder: Path, progress: Progress, app: Path, steps: Steps
+) -> tuple[str, str]:
+    """(Flower's final word on the run, why it failed if it did)."""
     recipe_file = prepare_folder(recipe, folder)
+    log = folder / LOG
+    before = log.stat().st_size if log.exists() else 0
+    steps(Step("app"))
     run_id = _start(link, recipe, recipe_file, folder, app)
-    log = folder / "flower.log"
-    lines = _follow(link, run_id, log, progress, 0)
+    steps(Step("simulation" if link.connection is None else "serverapp"))
+    lines = _follow(link, run_id, log, progress, steps, 0)
+    if link.connection is None and _completed(folder):  # the log of a simulation ends with it
+        return COMPLETED, ""
     status = _status(link, run_id)
     while link.connection is not None and not status.startswith(
         "finished"
     ):  # a network's SuperLink may be away
         time.sleep(RETRY_SECONDS)
-        lines = _follow(link, run_id, log, progress, lines)
+        lines = _follow(link, run_id, log, progress, steps, lines)
         status = _status(link, run_id)
-    result_file = folder / "result.json"
-    if status != COMPLETED or not result_file.exists():
-        raise LaunchError(f"run ended as {status}; {last_error(log)}; log: {log}")
-    result: dict[str, Any] = json.loads(result_file.read_text())
-    return result
+    return status, "" if status == COMPLETED else last_error(log, before)
 
 
 def prepare_folder(recipe: Recipe, folder: Path) -> Path:
@@ -94,7 +123,7 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     run_config = {"recipe": str(recipe_file), "overrides": "", "run-dir": str(folder)}
     # TOML's basic strings are JSON's.
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
-    command = ["flwr", "run", str(app), *_named(link), "--format", "json", "--run-config", config]
+    options = ["--format", "json", "--run-config", config]
     if link.connection is None:
         federation = (
             f"num-supernodes={-(-recipe.agents // recipe.agents_per_node)} client-resources-num-cpus=1"
@@ -103,8 +132,9 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
             federation += f" init-args-num-cpus={recipe.limits.at_once}"
         if recipe.model.device.startswith("cuda"):
             federation += " client-resources-num-gpus=0.1"
-        command += ["--federation-config", federation]
-    done = _flwr(link, command)
+        options += ["--federation-config", federation]
+    with staged(app) as copy:
+        done = _flwr(link, ["flwr", "run", str(copy), *_named(link), *options])
     answer = _json_in(done.stdout)
     if not answer.get("success"):
         raise LaunchError(
@@ -113,8 +143,8 @@ def _start(link: SuperLink, recipe: Recipe, recipe_file: Path, folder: Path, app
     return int(answer["run-id"])
 
 
-def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], None], seen: int) -> int:
-    """Stream the run's log into a file until the run ends; what is meant for people goes to `progress`.
+def _follow(link: SuperLink, run_id: int, log: Path, progress: Progress, steps: Steps, seen: int) -> int:
+    """Stream the run's log into a file until the run ends; what is meant for people goes to `progress` and `steps`.
 
     Flower tells a log from its beginning: the first `seen` lines were here before. Returns how many have been now.
     """
@@ -142,9 +172,17 @@ def _follow(link: SuperLink, run_id: int, log: Path, progress: Callable[[str], N
                 continue
             file.write(line)
             file.flush()
-            if MARK in line:
-                progress(line.split(MARK, 1)[1].rstrip())
+            pass_on(line, progress, steps)
     return max(seen, count)
+
+
+def _completed(folder: Path) -> bool:
+    """Whether the ServerApp has come to its end, at which it writes the result; what is left of an earlier start was
+    removed. Asking Flower takes a process that loads all of its command line."""
+    try:
+        return bool(json.loads((folder / "result.json").read_text())["status"] == "completed")
+    except FileNotFoundError:
+        return False
 
 
 def _status(link: SuperLink, run_id: int) -> str:
@@ -187,8 +225,8 @@ def _json_in(text: str) -> dict[str, Any]:
     return values
 
 
-def last_error(log: Path) -> str:
-    """What a log says last of an error, for people."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    errors = [line for line in lines if "Error" in line]
-    return errors[-1][:2000] if errors else "no error in the log"
+def last_error(log: Path, before: int = 0) -> str:
+    """Why the run of a log failed, for people; its first `before` bytes are of an earlier run."""
+    with log.open("rb") as file:
+        file.seek(before)
+        return cause(file.read().decode(errors="replace"))

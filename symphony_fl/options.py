@@ -246,7 +246,9 @@ class TrackingOptions:
 
 @dataclass
 class LimitOptions:
-    wait_for_nodes: float = option(180.0, "seconds to wait for the agents' nodes before giving up", above=0)
+    wait_for_nodes: float = option(
+        180.0, "seconds to wait for agents of which none is at work on its greeting", above=0
+    )
     round_timeout: float = option(3600.0, "seconds after which a round goes on without the missing", above=0)
     at_once: int = option(
         0,

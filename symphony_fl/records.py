@@ -13,7 +13,6 @@ from typing import Any
 from symphony_fl.folders import default_tracking_uri, write_json
 from symphony_fl.options import EXPERIMENT
 from symphony_fl.recipe import RecipeError
-from symphony_fl.tables import comparison_table, ways
 
 
 def dashboard(options: argparse.Namespace) -> int:
@@ -48,6 +47,7 @@ def export(
     from symphony_fl import dashboard as page  # loads matplotlib and MLflow
     from symphony_fl.store import StoreAway
     from symphony_fl.stored import stored_rows
+    from symphony_fl.tables import comparison_table, ways
 
     uri = options.uri or default_tracking_uri()
     out = None if options.out is None else Path(options.out).expanduser()

@@ -11,16 +11,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from symphony_fl.folders import private_opener
 from symphony_fl.launch import (
     APP_FOLDER,
-    MARK,
     LaunchError,
     last_error,
     prepare_folder,
@@ -29,19 +28,24 @@ from symphony_fl.launch import (
 )
 from symphony_fl.launcher import LAUNCHER
 from symphony_fl.local_superlink import stop
+from symphony_fl.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.recipe import Recipe
 
 FLOWER, IN_PROCESS = "flower", "in-process"
 LOG = "run.log"
 
-Progress = Callable[[str], None]
-Runner = Callable[[Recipe, Path, Progress], dict[str, Any]]
-"""One run of a checked recipe in a folder, new or to be resumed; its result. Raises LaunchError, RecipeError."""
+
+class Runner(Protocol):
+    """One run of a checked recipe in a folder, new or to be resumed; its result. Raises LaunchError, RecipeError."""
+
+    def __call__(
+        self, recipe: Recipe, folder: Path, progress: Progress, *, steps: Steps = ...
+    ) -> dict[str, Any]: ...
 
 
 @contextmanager
-def runner(runtime: str) -> Iterator[Runner]:
-    """What runs recipes, one or several at a time, as long as this lasts."""
+def runner(runtime: str, steps: Steps = no_steps) -> Iterator[Runner]:
+    """What runs recipes, one or several at a time, as long as this lasts; `steps` hears of its start and end."""
     if runtime == IN_PROCESS:
         local = InProcess()
         try:
@@ -49,8 +53,10 @@ def runner(runtime: str) -> Iterator[Runner]:
         finally:
             local.stop()
         return
+    steps(Step("superlink"))
     with private_superlink() as link:
         yield partial(run_recipe, link)
+        steps(Step("stop"))
 
 
 class InProcess:
@@ -59,7 +65,9 @@ class InProcess:
     def __init__(self) -> None:
         self._running: list[subprocess.Popen[str]] = []
 
-    def run(self, recipe: Recipe, folder: Path, progress: Progress) -> dict[str, Any]:
+    def run(
+        self, recipe: Recipe, folder: Path, progress: Progress, *, steps: Steps = no_steps
+    ) -> dict[str, Any]:
         """One run of a checked recipe in `folder`, new or to be resumed; its result as the server's side wrote it.
 
         Raises
@@ -70,18 +78,20 @@ class InProcess:
             The folder holds a run of another recipe.
         """
         prepare_folder(recipe, folder)
+        log = folder / LOG
+        before = log.stat().st_size if log.exists() else 0
+        steps(Step("processes"))
         process = _start(folder)
         self._running.append(process)
         try:
-            _follow(process, folder / LOG, progress)
+            _follow(process, log, progress, steps)
             status = process.wait()
         finally:
             stop(process)
             self._running.remove(process)
         result_file = folder / "result.json"
         if status or not result_file.exists():
-            log = folder / LOG
-            raise LaunchError(f"run ended with status {status}; {last_error(log)}; log: {log}")
+            raise LaunchError(f"run ended with status {status}; {last_error(log, before)}; log: {log}")
         result: dict[str, Any] = json.loads(result_file.read_text())
         return result
 
@@ -103,15 +113,14 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def _follow(process: subprocess.Popen[str], log: Path, progress: Progress) -> None:
-    """Put what the process says into a file; what is meant for people goes to `progress`."""
+def _follow(process: subprocess.Popen[str], log: Path, progress: Progress, steps: Steps) -> None:
+    """Put what the process says into a file; what is meant for people goes to `progress` and `steps`."""
     assert process.stdout is not None
     with open(log, "a", encoding="utf-8", opener=private_opener) as file, process.stdout:
         for line in process.stdout:
             file.write(line)
             file.flush()
-            if MARK in line:
-                progress(line.split(MARK, 1)[1].rstrip())
+            pass_on(line, progress, steps)
 
 
 def add_in_process(command: argparse.ArgumentParser) -> None:

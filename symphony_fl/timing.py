@@ -11,7 +11,6 @@ from symphony_fl.folders import write_json
 from symphony_fl.hardware import Fleet, recipe_fleet
 from symphony_fl.history import History
 from symphony_fl.recipe import Recipe, RecipeError, load_recipe
-from symphony_fl.simulated_time import TimeError, evaluated_seconds, time_to_accuracy
 
 Row = dict[str, float | str | None]
 
@@ -39,6 +38,8 @@ def timing_rows(
     RecipeError
         The run has no time on any of them, and why.
     """
+    from symphony_fl.simulated_time import TimeError, evaluated_seconds, time_to_accuracy  # loads networkx
+
     own = recipe_fleet(recipe)
     fleets: list[Fleet] = [own.connected(speed) for speed in megabits] or [own]
     rows: list[Row] = []

@@ -6,15 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, TINY, TRACKING, Planned, plan
-from symphony_fl.experiment.runner import result_of, run_all, run_folder_of, runs_at_once
 from symphony_fl.folders import default_tracking_uri, symphony_folder
 from symphony_fl.recipe import RecipeError
 from symphony_fl.runtime import IN_PROCESS, add_in_process, cores
-from symphony_fl.tables import ways
+
+if TYPE_CHECKING:
+    from symphony_fl.experiment.paradigms import Planned
 
 Commands = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
+TINY = "tiny"  # `paradigms.TINY`, which loads much
 QUICK_SEEDS = (0, 1)
 SEEDS = (0, 1, 2)
 
@@ -42,7 +44,10 @@ def add_command(command: Commands) -> None:
 def experiment(options: argparse.Namespace) -> int:
     """The paper's experiments: paradigms x seeds, resumable, and a report of them."""
     from symphony_fl.experiment import report  # loads matplotlib and scipy
+    from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, TRACKING, plan
+    from symphony_fl.experiment.runner import result_of, run_all, run_folder_of, runs_at_once
     from symphony_fl.store import log_summary
+    from symphony_fl.tables import ways
 
     names = options.paradigms or (QUICK if options.quick else [item.name for item in PARADIGMS])
     seeds = _distinct(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))

@@ -237,3 +237,87 @@ def test_a_run_goes_on_where_the_network_was_and_not_where_its_slowest_agent_is(
     assert finished((7, 6, 6), 7) == 6, "killed in the middle of round 7"
     assert finished((6, 6, 2), 6) == 5, "one was away since round 2: homes answer for their last two rounds"
     assert finished((6, 6, 0), 6) == 5, "one has a new home"
+
+
+class _Slow(AtOnce):
+    """Nodes that join and answer at times of the test's clock; a node without a time to answer never does."""
+
+    def __init__(self, now: list[float], joins: dict[int, float], answers: dict[int, float]) -> None:
+        super().__init__()
+        self.now, self.joins, self.answers = now, joins, answers
+        self.keys = {node: generate_private_key() for node in joins}
+        self._held: dict[str, int] = {}
+
+    def get_node_ids(self) -> list[int]:
+        return [node for node, when in self.joins.items() if when <= self.now[0]]
+
+    def answer(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        self._held[message.metadata.message_id] = node
+        return _answer(message, node - 11, self.keys[node])
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        ready = [
+            name for name in message_ids if self.answers.get(self._held[name], float("inf")) <= self.now[0]
+        ]
+        return super().pull_messages(ready)
+
+
+@pytest.mark.parametrize(
+    ("joins", "answers", "ends", "found"),
+    [
+        # All are there at once and load for longer than wait_for_nodes, one after the other, as on a busy machine.
+        ({11: 0, 12: 0, 13: 0}, {11: 400, 12: 700, 13: 1000}, 1000, 3),
+        # One comes when wait_for_nodes is almost over since the last, and is waited for while it loads.
+        ({11: 0, 12: 0, 13: 170}, {11: 1, 12: 2, 13: 500}, 500, 3),
+        # One never comes: waited for as long as the recipe says since the last one came.
+        ({11: 0, 12: 0, 13: 9999}, {11: 50, 12: 100, 13: 9999}, 280, 2),
+        # Nobody comes.
+        ({11: 9999, 12: 9999, 13: 9999}, {}, 180, 0),
+        # One is there and never answers: it is given as long as a greeting lives, once.
+        ({11: 0, 12: 0, 13: 0}, {11: 50, 12: 100}, 100 + 180 + 600, 2),
+    ],
+)
+def test_only_time_in_which_nobody_is_at_work_counts(
+    monkeypatch: pytest.MonkeyPatch,
+    joins: dict[int, float],
+    answers: dict[int, float],
+    ends: float,
+    found: int,
+) -> None:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    now = [0.0]
+    monkeypatch.setattr(roster_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(roster_module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    roster = Roster(3, ConfigRecord({"run": RUN}))
+    grid = _Slow(now, joins, answers)
+    if found == 3:
+        roster.gather(grid, 180.0)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(roster_module.RosterError, match=f"{found} of 3 agents introduced themselves"):
+            roster.gather(grid, 180.0)  # type: ignore[arg-type]
+    assert len(roster.members()) == found
+    assert ends <= now[0] <= ends + 2.0
+
+
+def test_what_ray_says_of_a_failure_is_cut_to_what_the_app_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    reason = (
+        "<class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'\x1b[36m"
+        "ray::ClientAppActor.run()\x1b[39m (pid=1)\n"
+        '  File "client_app.py", line 161, in __call__\n'
+        "    return self._registered_funcs[full_name](message, context)\n"
+        "flwr.clientapp.client_app.ClientAppException: \n"
+        "Exception ClientAppException occurred. Message: invalid syntax (agent.py, line 34)'>"
+    )
+
+    class Grid(AtOnce):
+        def get_node_ids(self) -> list[int]:
+            return [11]
+
+        def answer(self, message: Message) -> Message:
+            return Message(Error(2, reason), reply_to=message)
+
+    with pytest.raises(roster_module.RosterError) as error:
+        Roster(1, ConfigRecord({"run": RUN})).gather(Grid(), 180.0)  # type: ignore[arg-type]
+    assert str(error.value).endswith("missing: 0; refused: invalid syntax (agent.py, line 34)")
