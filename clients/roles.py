@@ -1,9 +1,15 @@
-"""Which kind of agent a recipe makes of a number."""
+"""Which kind of agent a recipe makes of a number, and what all of them do alike."""
 
 from __future__ import annotations
 
+from logging import WARNING
+
+from flwr.app import RecordDict
+from flwr.common import log
+
 from clients.agent import Agent
 from clients.home import Home
+from clients.messages import MAIL, MessageError, unpack_envelopes
 from clients.trainer import Trainer
 from clients.worker import Worker
 from symphony_fl.centralized import TRAINER, is_centralized
@@ -18,3 +24,13 @@ def open_resident(home: Home, number: int, recipe: Recipe, run: str) -> Resident
     if not is_centralized(recipe):
         return Agent(home, number, recipe, run)
     return (Trainer if number == TRAINER else Worker)(home, number, recipe, run)
+
+
+def mail_of(agent: Resident, content: RecordDict) -> dict[str, bytes]:
+    """Label -> envelope, as a message brought them; mail that cannot be read is counted and lost, no more than that."""
+    try:
+        return unpack_envelopes(content, MAIL)
+    except MessageError as error:
+        log(WARNING, "agent %d: mail refused: %s", agent.number, error)
+        agent.metrics["refused/message"] = 1.0
+        return {}

@@ -30,7 +30,6 @@ from clients.messages import (
     ADDRESSES,
     ARRAYS,
     CONFIG,
-    MAIL,
     OUTBOX,
     PROOF,
     ROTATIONS,
@@ -42,11 +41,10 @@ from clients.messages import (
     pack_report,
     unpack_adapter,
     unpack_address_book,
-    unpack_envelopes,
     unpack_roster,
     unpack_rotations,
 )
-from clients.roles import Resident, open_resident
+from clients.roles import Resident, mail_of, open_resident
 from symphony_fl import __version__
 from symphony_fl.allowed import Allowed
 from symphony_fl.asynchrony import last_round
@@ -244,7 +242,7 @@ class Service:
         if ARRAYS in content:
             agent.adopt(unpack_adapter(content.array_records[ARRAYS]))
             return []
-        roster, mail = unpack_roster(content), _mail(agent, content)
+        roster, mail = unpack_roster(content), mail_of(agent, content)
         if self.direct is None:
             agent.merge(mail, roster, unpack_rotations(content), keep=keep)
             return []
@@ -325,12 +323,3 @@ class Service:
         except BaseException:
             self.close()
             raise
-
-
-def _mail(agent: Resident, content: RecordDict) -> dict[str, bytes]:
-    try:
-        return unpack_envelopes(content, MAIL)
-    except MessageError as error:  # whoever carries the mail can lose it, and no more than that
-        log(WARNING, "agent %d: mail refused: %s", agent.number, error)
-        agent.metrics["refused/message"] = 1.0
-        return {}
