@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread per agent and per test process; two under contention are several times slower.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-all lint dashboard clean
+.PHONY: run test test-all lint dashboard constraints audit clean
 
 run: $(READY)  ## the main job: four agents teach each other
 	$(BIN)/symphony run default
@@ -24,6 +24,14 @@ lint: $(READY)
 
 dashboard: $(READY)  ## MLflow on what was run
 	$(BIN)/symphony dashboard
+
+constraints: $(READY)  ## exact versions with hashes, after a change of dependencies
+	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/constraints.py
+
+audit: $(READY)  ## known vulnerabilities of those versions; needs the network
+	$(BIN)/python -m pip install --quiet "pip-audit>=2.9,<3"
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r constraints.txt
 
 # torch by itself and first, so that nothing else chooses its build. For a GPU, install the torch you want into .venv
 # beforehand, or name it: make TORCH="torch==2.13.0+cu130" run
