@@ -33,7 +33,9 @@ RUNS = {
 RANDOM = {"encrypted": ("outbox",)}  # what is not the same bits twice: parcels have fresh keys
 
 
-@pytest.mark.parametrize("run", list(RUNS))
+@pytest.mark.parametrize(
+    "run", [run if run == "default" else pytest.param(run, marks=pytest.mark.slow) for run in RUNS]
+)
 def test_killed_at_any_write_it_ends_with_the_same_bits(tmp_path: Path, run: str) -> None:
     name, more = RUNS[run]
     recipe = check_recipe(load_recipe(name, (*SMALL, *more)))
