@@ -39,9 +39,16 @@ def patient(invoker: RetryInvoker) -> RetryInvoker:
 
 
 def run_patiently(program: str) -> Any:
-    """A program of Flower's in this process: what its entry point returns. To be called before Flower loads it."""
+    """A program of Flower's in this process: what its entry point returns."""
     make = retry.make_simple_http_retry_invoker
-    retry.make_simple_http_retry_invoker = lambda: patient(make())
+
+    def make_patient() -> RetryInvoker:
+        return patient(make())
+
+    retry.make_simple_http_retry_invoker = make_patient
+    for module in list(sys.modules.values()):  # those that are loaded already hold the function themselves
+        if getattr(module, make.__name__, None) is make:
+            setattr(module, make.__name__, make_patient)
     (found,) = entry_points(group="console_scripts", name=program)
     return found.load()()
 

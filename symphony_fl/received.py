@@ -47,7 +47,7 @@ def read_plain(text: str, schema: type[T]) -> T:
     if len(text) > MAX_TEXT:
         raise NotPlainError(f"{len(text)} characters, at most {MAX_TEXT}")
     try:
-        values = json.loads(text, object_pairs_hook=_once, parse_int=_integer, parse_constant=_no_constant)
+        values = json.loads(text, object_pairs_hook=_once, parse_int=_integer, parse_constant=float)
     except json.JSONDecodeError as error:
         raise NotPlainError(f"not JSON ({error})") from None
     except RecursionError:
@@ -128,10 +128,6 @@ def _integer(digits: str) -> int:
     if len(digits.lstrip("-")) > MAX_DIGITS:
         raise NotPlainError(f"a number of {len(digits)} digits, at most {MAX_DIGITS}")
     return int(digits)
-
-
-def _no_constant(name: str) -> Any:
-    raise NotPlainError(f"{name}: numbers must be finite")
 
 
 def _shown(value: Any) -> str:

@@ -17,6 +17,7 @@ import pytest
 from kill_all import kill_all
 from pair import play
 
+from clients.founding import found
 from clients.messages import unpack_details
 from symphony_fl.components import check_recipe
 from symphony_fl.history import History
@@ -72,6 +73,7 @@ def test_two_agents_learn_what_they_learn_alone(run_here: Run, tmp_path: Path) -
     assert (result["status"], result["runtime"], result["refused"]) == ("completed", "in-process", {})
 
 
+@pytest.mark.slow
 def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) -> None:
     """kill -9 of the process that runs the strategy: its workers end with it, and at most the round is lost. Then of
     one worker, in a resumed run: nothing is lost."""
@@ -107,7 +109,7 @@ def test_agents_that_fail_are_named(run_here: Run, tmp_path: Path) -> None:
     for number in range(3):
         home = tmp_path / "here" / "agents" / f"000{number}"
         home.mkdir(parents=True)
-        (home / "founding.json").write_text(json.dumps({"run": "another", "recipe_json": "{}"}))
+        found(home, "another", "{}", has_state=False)
     began = time.monotonic()
     with pytest.raises(LaunchError, match="missing: 0, 1, 2; refused: HomeError: .*belongs to run 'another'"):
         run_here("smoke", "limits.wait_for_nodes=1000")

@@ -60,7 +60,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     command += ["learner.steps=1", "tasks.evaluate_every=500", "tasks.held_out=1"]
     with output.open("wb") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=os.environ | {"SYMPHONY_HOME": str(home)}, umask=0o022
+            command,
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"SYMPHONY_HOME": str(home)},
+            umask=0o022,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also below nohup
         )
     tree = Tree(process.pid)
     try:

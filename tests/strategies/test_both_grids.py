@@ -41,6 +41,7 @@ def check(runs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> None:
         assert flower and flower == ours, (name, overrides)
 
 
+@pytest.mark.slow
 def test_in_step_out_of_step_and_centralized(tmp_path: Path) -> None:
     check(
         [("gossip", MANY), ("async_gossip", OUT_OF_STEP), ("fedavg", ()), ("async2_decentralized", ())],
