@@ -34,19 +34,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clients.flower_internals import FLOWER as FLOWER
+from clients.flower_internals import OtherFlower as OtherFlower
 from symphony_fl.edge.credential import FLEET_HEADER
 from symphony_fl.edge.private import EdgeError, private_file
 
-FLOWER = "1.42."  # the versions this was written against and is tested with
 CONTROL, FLEET, RUNTIME = "/v1/control/", "/v1/fleet/", "/v1/runtime/"
 ACQUIRE = RUNTIME + "acquire-task"
 MAX_ACQUIRE, MAX_RUNTIME = 64 << 10, 64 << 20  # bytes of a body
 SAME = ("host", "port", "ssl_certfile", "ssl_keyfile", "superexec_auth_secret", "isolation", "insecure")
 GRPC = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")  # doors without a guard
-
-
-class OtherFlower(RuntimeError):
-    """This version of Flower is not the one whose insides we know; the message names the difference."""
 
 
 class Guard:

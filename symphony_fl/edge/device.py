@@ -18,7 +18,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def up(device: Device, needs: Needs, say: Callable[[str], None]) -> None:
     say(f"agent {device.number}: {did}")
     if not device.insecure:
         say(f"this device's public key, to be admitted to the network: {public}")
-    _check_flower()
+    check_flower(["clients.flower_internals"], environment(folder, device.threads))
     with locked(folder / "up.lock", 1.0, EdgeError(f"{folder}: this device is up already")):
         supervisor = Supervisor(environment(folder, device.threads), CHECKOUT, _made(folder / "logs"), say)
         agent = Unit("agent", lambda: [_agent(device, folder)])
@@ -202,23 +202,29 @@ def _node(device: Device, folder: Path) -> Sequence[Program]:
     return [Program("node", command, _explain_node), Program("executor", executor, _last_line)]
 
 
-def _check_flower() -> None:
-    """Refuse to start with a Flower whose internals are not the ones that keep foreign code off the device.
+def check_flower(program: Sequence[str], surroundings: Mapping[str, str]) -> None:
+    """Refuse to start with a Flower whose internals are not the ones that keep strangers' code and commands out.
+
+    Parameters
+    ----------
+    program : the module, and its options, that compares Flower with what is known
+    surroundings : its environment
 
     Raises
     ------
     EdgeError
-        It is another one. There is no fallback: Flower's own programs run whatever a run brings along.
+        It is another one. There is no fallback: Flower's own programs let both in.
     """
     asked = subprocess.run(
-        [sys.executable, "-m", "clients.flower_internals"],
+        [sys.executable, "-m", *program],
         cwd=CHECKOUT,
+        env=surroundings,
         capture_output=True,
         text=True,
         check=False,
     )
     if asked.returncode:
-        raise EdgeError(_last_line(asked.stderr) or f"clients.flower_internals: status {asked.returncode}")
+        raise EdgeError(_last_line(asked.stderr) or f"{' '.join(program)}: status {asked.returncode}")
 
 
 def _explain_node(tail: str) -> str:

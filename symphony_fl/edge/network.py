@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from symphony_fl.edge.credential import credentials, hand_to_flower
-from symphony_fl.edge.device import CHECKOUT, environment, free_port
+from symphony_fl.edge.device import check_flower, environment, free_port
 from symphony_fl.edge.keys import certificates
 from symphony_fl.edge.private import EdgeError, private_file, private_folder
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
@@ -76,7 +76,7 @@ def network(network: Network, say: Callable[[str], None]) -> None:
     for made in (nodes, folder / "logs", folder / "flwr"):
         made.mkdir(exist_ok=True, mode=0o700)
     surroundings = environment(folder, threads=1)
-    _check_flower(surroundings)
+    check_flower(["strategies.superlink", "--check"], surroundings)
     with locked(folder / "network.lock", 1.0, EdgeError(f"{folder}: this network runs already")):
         local = f"127.0.0.1:{free_port()}"
         (folder / "flwr" / "config.toml").write_text(_configuration(local, inner[0]))
@@ -198,20 +198,6 @@ def _executor(local: str, folder: Path, authority: Path) -> Program:
     command = [sys.executable, "-m", "strategies.superexec"]
     command += ["--runtime-api-address", local, "--root-certificates", str(authority)]
     return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")], _error)
-
-
-def _check_flower(surroundings: dict[str, str]) -> None:
-    """Whether the SuperLink of this version of Flower can be guarded; if not, there is no network."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "strategies.superlink", "--check"],
-        cwd=CHECKOUT,
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
-        raise EdgeError(_error(asked.stderr) or f"strategies.superlink --check: status {asked.returncode}")
 
 
 def _certificates(network: Network, folder: Path) -> tuple[Path, Path, Path]:
