@@ -22,21 +22,21 @@ if os.path.basename(sys.argv[0]) == "flwr-simulation":
     sys.path.insert(0, str(_APP_FOLDER))
 
     # And the last moment before Ray starts: in this thread, right after this module is loaded.
-    from clients.simulation import secure_ray
+    from clients.flower_patches.ray_security import secure_ray
 
     secure_ray()
 
 from flwr.app import Context, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 
-from clients.many import each_agent  # noqa: E402
-from clients.messenger import hand_over  # noqa: E402
-from clients.refusing import NodeError, on_device, refusing  # noqa: E402
-from symphony_fl.allowed import Allowed  # noqa: E402
-from symphony_fl.folders import home_folder, run_folder  # noqa: E402
+from clients.protocol.error_replies import NodeError, on_device, refusing  # noqa: E402
+from clients.protocol.multiplex import each_agent  # noqa: E402
+from clients.transport.agent_client import call_agent  # noqa: E402
+from symphony_fl.config.allowed import Allowed  # noqa: E402
+from symphony_fl.storage.folders import home_folder, run_folder  # noqa: E402
 
 if TYPE_CHECKING:
-    from clients.service import Service
+    from clients.service.service import Service
 
 app = ClientApp(mods=[refusing, each_agent, refusing])  # around all, and around each
 
@@ -68,7 +68,7 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(kind: str, message: Message, context: Context) -> Message:
     socket = context.node_config.get("socket")
     if socket:
-        content = hand_over(Path(str(socket)), kind, message.content)
+        content = call_agent(Path(str(socket)), kind, message.content)
     else:
         content = _answer_here(kind, message.content, context)
     return Message(content, reply_to=message)
@@ -79,7 +79,7 @@ def _service() -> type[Service]:
     """Loads torch. What is loaded stays: looking through it for garbage meanwhile takes a sixth of the time."""
     gc.disable()
     try:
-        from clients.service import Service
+        from clients.service.service import Service
     finally:
         gc.freeze()
         gc.enable()

@@ -6,7 +6,7 @@ rounds, the samples that as many synchronous rounds take; whoever is faster does
 
     while rounds are left:
         whoever has no job begins one           an evaluation that is due, else its next round, with the mail it has
-        the courier carries messages            `courier.py`: deadlines, asking again, newcomers, agents that are back
+        the dispatcher carries messages         `dispatcher.py`: timeouts, retries, newcomers, agents that are back
         the clock says whose job ends           `clocks.py`: by virtual time, or as replies arrive
         each of those: book its report, put its envelopes before its neighbours
 
@@ -30,10 +30,10 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
-from strategies.clocks import Clock, VirtualClock
-from strategies.courier import Answer, Courier, Job
-from strategies.deadlines import Deadlines
+from strategies.asynchrony.clocks import Clock, VirtualClock
+from strategies.asynchrony.dispatcher import Answer, Dispatcher, Job
 from strategies.gossip import Gossip
+from strategies.grids.adaptive_timeouts import AdaptiveTimeouts
 from strategies.mailbox import posted_bytes
 from strategies.recorder import Recorder
 from strategies.roster import Member, Roster
@@ -68,13 +68,13 @@ class AsyncGossip(Gossip):
         recorder: Recorder,
         *,
         clock: Clock,
-        deadlines: Deadlines,
+        timeouts: AdaptiveTimeouts,
         rounds: int,
         everybody: bool = True,
     ) -> None:
         super().__init__(topology, roster, recorder, finished=0, everybody=everybody)
         self.clock = clock
-        self.deadlines = deadlines
+        self.timeouts = timeouts
         self.total = rounds * roster.agents
         times = recorder.history.own_rounds()
         self.booked = {agent: max(rounds) for agent, rounds in times.items()}  # the newest of each
@@ -105,29 +105,29 @@ class AsyncGossip(Gossip):
         log(INFO, "Starting %s strategy:", type(self).__name__)
         self.summary()
         config = train_config or ConfigRecord()
-        courier = Courier(grid, self.roster, self.recorder, self.deadlines, config, self._introduction)
-        self._go_on(courier)
+        dispatcher = Dispatcher(grid, self.roster, self.recorder, self.timeouts, config, self._introduction)
+        self._go_on(dispatcher)
         pause = PAUSE_SECONDS
         while True:
-            self._begin_jobs(courier)
-            if self._done >= self.total and not set(courier.jobs) - courier.away():
+            self._begin_jobs(dispatcher)
+            if self._done >= self.total and not set(dispatcher.jobs) - dispatcher.away():
                 break
-            came = courier.turn()
-            self._excuse(courier.away())
-            self._weigh(courier)
-            ending = self.clock.ready(courier.answers)
+            came = dispatcher.turn()
+            self._excuse(dispatcher.away())
+            self._weigh(dispatcher)
+            ending = self.clock.ready(dispatcher.answers)
             for agent in ending:
-                self._take(agent, courier.take(agent))
+                self._take(agent, dispatcher.take(agent))
             if came or ending:
                 pause = PAUSE_SECONDS
                 continue
-            self._check_life(courier, timeout)
+            self._check_life(dispatcher, timeout)
             time.sleep(pause)
             pause = min(MOST_PAUSE, 1.5 * pause)
         self._say_pace()
         return Result()
 
-    def _go_on(self, courier: Courier) -> None:
+    def _go_on(self, dispatcher: Dispatcher) -> None:
         """Take up a stopped run: mail as the homes kept it, and each agent's next job, in the order in which they were.
 
         With the virtual clock, a job begins when the agent's last one ended, with the mail of that instant: the numbers
@@ -153,18 +153,18 @@ class AsyncGossip(Gossip):
         for when, begins, agent, own in sorted(happened):
             if begins:
                 # An evaluation that is due waits for this job: after it, mail would be that of another instant.
-                self._begin_round(courier, members[agent], at=when, times=times)
+                self._begin_round(dispatcher, members[agent], at=when, times=times)
             else:
                 self._post(agent, own, members[agent].outbox[own])
 
-    def _begin_jobs(self, courier: Courier) -> None:
+    def _begin_jobs(self, dispatcher: Dispatcher) -> None:
         """A job for everybody who has none, in the order of agents."""
-        left = self._left(courier)
+        left = self._left(dispatcher)
         for member in self.roster.members():
             if member.agent not in self._known:
                 self._join(member)
-            if member.agent not in courier.jobs and (left or self._due):
-                self._begin_job(courier, member)
+            if member.agent not in dispatcher.jobs and (left or self._due):
+                self._begin_job(dispatcher, member)
 
     def _join(self, member: Member) -> None:
         log(INFO, "agent %d joins, %d rounds behind it", member.agent, member.round)
@@ -173,22 +173,22 @@ class AsyncGossip(Gossip):
             if own <= self.booked.get(member.agent, 0):
                 self._post(member.agent, own, member.outbox[own])
 
-    def _begin_job(self, courier: Courier, member: Member) -> None:
+    def _begin_job(self, dispatcher: Dispatcher, member: Member) -> None:
         """The evaluation that is due, or the agent's next round."""
         agent = member.agent
         due = tuple(sorted(round for round, agents in self._due.items() if agent in agents))
         if not due:
-            self._begin_round(courier, member)
+            self._begin_round(dispatcher, member)
             return
         mail = self.mailbox.mail(agent)
-        courier.begin(agent, Job(MessageType.EVALUATE, due[-1], mail, due))
+        dispatcher.begin(agent, Job(MessageType.EVALUATE, due[-1], mail, due))
         self.clock.begin(agent, 0, received=sum(map(len, mail.values())))
 
     def _begin_round(
-        self, courier: Courier, member: Member, at: float | None = None, times: Times | None = None
+        self, dispatcher: Dispatcher, member: Member, at: float | None = None, times: Times | None = None
     ) -> None:
         """The agent's next round, if the run has rounds left. In a run taken up: when, and what ended when."""
-        if not self._left(courier):
+        if not self._left(dispatcher):
             return
         agent = member.agent
         # A home that is ahead of the books has answers that were lost or not yet asked for: the oldest kept is next.
@@ -196,14 +196,14 @@ class AsyncGossip(Gossip):
         kept = [own for own in member.outbox if own > booked]
         number = min(kept, default=max(booked + 1, member.round))
         mail = self.mailbox.mail(agent)
-        courier.begin(agent, Job(MessageType.TRAIN, number, mail))
+        dispatcher.begin(agent, Job(MessageType.TRAIN, number, mail))
         self.clock.begin(
             agent, number, at, sum(map(len, (mail if times is None else _new(mail, agent, times)).values()))
         )
 
-    def _weigh(self, courier: Courier) -> None:
+    def _weigh(self, dispatcher: Dispatcher) -> None:
         """Tell the clock what new answers bring: its way to the neighbours is part of the job."""
-        for agent, answer in courier.answers.items():
+        for agent, answer in dispatcher.answers.items():
             if answer.job.kind == MessageType.TRAIN and agent not in self._outboxes:
                 own = answer.job.number
                 self._outboxes[agent] = self._outbox(own, agent, answer.message)
@@ -211,10 +211,10 @@ class AsyncGossip(Gossip):
                 neighbours = self.topology.neighbours(agent, own)
                 self.clock.weigh(agent, posted_bytes(neighbours, self._outboxes[agent]))
 
-    def _left(self, courier: Courier) -> int:
+    def _left(self, dispatcher: Dispatcher) -> int:
         """Rounds that nobody has done or begun; what somebody who is away has begun is for the others to do."""
-        away = courier.away()
-        begun = [job for agent, job in courier.jobs.items() if agent not in away]
+        away = dispatcher.away()
+        begun = [job for agent, job in dispatcher.jobs.items() if agent not in away]
         return max(0, self.total - self._done - sum(job.kind == MessageType.TRAIN for job in begun))
 
     def _take(self, agent: int, answer: Answer) -> None:
@@ -265,11 +265,11 @@ class AsyncGossip(Gossip):
             self.recorder.book_bytes(round, more=True)
             self.recorder.log_figures(round)
 
-    def _check_life(self, courier: Courier, timeout: float) -> None:
-        if courier.hopeless():
+    def _check_life(self, dispatcher: Dispatcher, timeout: float) -> None:
+        if dispatcher.hopeless():
             raise SilenceError("every agent fails again and again; what they say is above")
-        silent = time.monotonic() - courier.last_sign
-        if silent > timeout and set(courier.jobs) <= courier.away():
+        silent = time.monotonic() - dispatcher.last_sign
+        if silent > timeout and set(dispatcher.jobs) <= dispatcher.away():
             raise SilenceError(
                 f"no agent has answered for {silent:.0f} s, limits.round_timeout is {timeout:g}"
             )

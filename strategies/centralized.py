@@ -21,11 +21,19 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from clients.messages import CONFIG, MAIL, OUTBOX, ROUND, MessageError, pack_envelopes, unpack_envelopes
+from clients.protocol.messages import (
+    CONFIG,
+    MAIL,
+    OUTBOX,
+    ROUND,
+    MessageError,
+    pack_envelopes,
+    unpack_envelopes,
+)
 from strategies.mailbox import Mailbox
 from strategies.recorder import Recorder
 from strategies.roster import POLL_SECONDS, Member, Roster, RosterError
-from symphony_fl.centralized import TRAINER, children, depth, usual_age
+from symphony_fl.build.centralized import TRAINER, children, depth, usual_age
 
 
 class TrainerError(RuntimeError):

@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from clients.messages import ARRAYS, array_bytes
+from clients.protocol.messages import ARRAYS, array_bytes
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 

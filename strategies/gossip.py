@@ -17,7 +17,7 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from clients.messages import (
+from clients.protocol.messages import (
     CONFIG,
     MAIL,
     OUTBOX,

@@ -16,13 +16,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from symphony_fl.launcher import LAUNCHER, die_with_launcher
+from symphony_fl.launch.watchdog import LAUNCHER, die_with_launcher
 
 CLOSE_SECONDS = 5.0
 
 
 class Template:
-    """The process that workers are forked from, started at once and anew if it dies (`clients/pool.py`)."""
+    """The process that workers are forked from, started at once and anew if it dies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,13 @@ class Template:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clients.pool", str(theirs.fileno()), str(self._folder)],
+                [
+                    sys.executable,
+                    "-m",
+                    "clients.worker_pool",
+                    str(theirs.fileno()),
+                    str(self._folder),
+                ],
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {LAUNCHER: str(os.getpid())},
             )
@@ -88,17 +94,17 @@ def main() -> None:
 
 
 def _run(folder: Path, template: Template) -> None:
-    import symphony_fl.plots  # noqa: F401  at the end of the run it would be waited for; now workers load for longer
-    from strategies.local_grid import LocalGrid
+    import symphony_fl.reports.plots  # noqa: F401  at the end of the run it would be waited for; now workers load for longer
+    from strategies.grids.in_memory import InMemoryGrid
     from strategies.server_app import Run, claimed, one_node_each, run_rounds
-    from symphony_fl.components import check_recipe
-    from symphony_fl.recipe import load_recipe
-    from symphony_fl.runtime import IN_PROCESS, cores
+    from symphony_fl.build.components import check_recipe
+    from symphony_fl.config.recipe import load_recipe
+    from symphony_fl.launch.runtime import IN_PROCESS, cores
 
     recipe = check_recipe(load_recipe(str(folder / "recipe.json")))
     run = Run(recipe, folder.name, folder, IN_PROCESS)
     nodes = -(-recipe.agents // recipe.agents_per_node)
-    grid = LocalGrid(nodes, recipe.limits.at_once or cores(), template.hire)
+    grid = InMemoryGrid(nodes, recipe.limits.at_once or cores(), template.hire)
     with claimed(run):
         run_rounds(one_node_each(grid, recipe), run)
     grid.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from clients.labels import handed_over_by, mail_label, recipients_in
+from clients.protocol.addressing import handed_over_by, mail_label, recipients_in
 
 MAX_ENVELOPE = 256 << 20  # bytes; far above any adapter, far below a server's memory
 MAX_WAITING = 4096  # envelopes waiting for one recipient

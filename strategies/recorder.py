@@ -14,19 +14,19 @@ from logging import INFO, WARNING
 from flwr.app import Message
 from flwr.common import log
 
-from clients.messages import MessageError, array_bytes, content_bytes, unpack_details
-from strategies.watched import tell
-from symphony_fl.capabilities import agent_figures, network_figures, skill_scores
-from symphony_fl.causes import said
-from symphony_fl.history import Event, History
-from symphony_fl.progress import Step
-from symphony_fl.public import printable
-from symphony_fl.tracking import Tracker
+from clients.protocol.messages import MessageError, array_bytes, content_bytes, unpack_details
+from strategies.grids.progress import tell
+from symphony_fl.errors import printable
+from symphony_fl.launch.failure_causes import said
+from symphony_fl.launch.progress import Step
+from symphony_fl.metrics.capabilities import agent_figures, network_figures, skill_scores
+from symphony_fl.metrics.history import Event, History
+from symphony_fl.tracking.tracker import Tracker
 
 METRIC_NAME = re.compile(r"[a-z_]+(/[A-Za-z0-9_.-]+)?")
 MAX_METRICS = 1000  # per reply
 SHOWN = {"reward": "reward/local", "accuracy": "accuracy/mean", "sent": "bytes/sent"}  # beside the bar
-DIRECT, FALLBACK = "direct/", "fallback/"  # `clients/direct.py`
+DIRECT, FALLBACK = "direct/", "fallback/"  # `clients/transport/peer_to_peer.py`
 MAX_DIRECT = 1 << 40  # bytes an agent may say it got from another at once
 
 

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
 
-from clients.messages import (
+from clients.protocol.messages import (
     ADDRESSES,
     CONFIG,
     NONCE,
@@ -25,15 +25,15 @@ from clients.messages import (
     unpack_envelopes,
     unpack_rotations,
 )
-from strategies.watched import tell
-from symphony_fl.causes import said
-from symphony_fl.exchange.header import ROUND_LIMIT
-from symphony_fl.exchange.identity import IdentityError, public_key_from_did
-from symphony_fl.exchange.possession import check_proof, new_nonce
-from symphony_fl.exchange.refusals import BadSignature, EnvelopeError
-from symphony_fl.exchange.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
-from symphony_fl.progress import Step
-from symphony_fl.public import printable
+from strategies.grids.progress import tell
+from symphony_fl.errors import printable
+from symphony_fl.exchange.messages.header import ROUND_LIMIT
+from symphony_fl.identity.did_key import IdentityError, public_key_from_did
+from symphony_fl.identity.proof_of_possession import check_proof, new_nonce
+from symphony_fl.identity.rotation import MAX_ROTATIONS, ROTATION_BYTES, follow, read_rotations
+from symphony_fl.launch.failure_causes import said
+from symphony_fl.launch.progress import Step
+from symphony_fl.refusals import BadSignature, Refusal
 
 HELLO = "query.hello"
 POLL_SECONDS = 0.5
@@ -281,7 +281,7 @@ def _same_agent(known: Member, member: Member) -> bool:
         return True
     try:
         steps = follow(known.did, read_rotations(member.rotations))
-    except EnvelopeError as error:
+    except Refusal as error:
         log(WARNING, "node %d, agent %d: refused: %s", member.node, member.agent, error)
         return False
     return any(step.new == member.did for step in steps)

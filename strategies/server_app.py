@@ -14,20 +14,24 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, R
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
-from clients.messages import ARRAYS, CONFIG, ROUND, pack_greeting
-from clients.patience import patient
-from strategies.apart import Apart
-from strategies.choice import recipe_strategy
-from strategies.insistent import Insistent
-from strategies.many import ManyPerNode
-from strategies.outcome import publish
+from clients.flower_patches.tls_retry import patient
+from clients.protocol.messages import ARRAYS, CONFIG, ROUND, pack_greeting
+from strategies.build import build_strategy
+from strategies.grids.multiplex import MultiplexGrid
+from strategies.grids.per_message import PerMessageGrid
+from strategies.grids.progress import ProgressGrid
+from strategies.grids.retry import RetryGrid
 from strategies.recorder import Recorder
+from strategies.results import publish
 from strategies.roster import Roster
-from strategies.watched import Watched
-from symphony_fl.asynchrony import is_asynchronous, last_round
-from symphony_fl.centralized import TRAINER, is_centralized
-from symphony_fl.components import check_recipe
-from symphony_fl.folders import (
+from symphony_fl.build.asynchrony import last_round
+from symphony_fl.build.centralized import TRAINER, is_centralized
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.launch.runtime import FLOWER
+from symphony_fl.launch.watchdog import die_with_launcher
+from symphony_fl.metrics.history import History
+from symphony_fl.storage.folders import (
     closed_run_folder,
     default_tracking_uri,
     keep_private,
@@ -36,11 +40,7 @@ from symphony_fl.folders import (
     write_atomically,
     write_json,
 )
-from symphony_fl.history import History
-from symphony_fl.launcher import die_with_launcher
-from symphony_fl.recipe import Recipe, RecipeError, load_recipe
-from symphony_fl.runtime import FLOWER
-from symphony_fl.tracking import Tracker
+from symphony_fl.tracking.tracker import Tracker
 
 ADAPTER_QUERY = "query.adapter"
 CLAIM_SECONDS = 30.0  # a run that was just killed may need some to be gone
@@ -50,7 +50,7 @@ app = ServerApp()
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a recipe, a name, the folder that holds all of it, and the way it goes (`symphony_fl/runtime.py`)."""
+    """One run: a recipe, a name, the folder that holds all of it, and the way it goes (`launch/runtime.py`)."""
 
     recipe: Recipe
     name: str
@@ -75,8 +75,8 @@ def main(grid: Grid, context: Context) -> None:
             grid, HttpGrid
         ):  # devices; the grid of a simulation has neither connections nor uploads
             patient(grid._retry_invoker)
-            watched = Watched(Apart(grid), recipe.rounds)
-            run_rounds(Insistent(watched, most=recipe.limits.round_timeout), run)
+            watched = ProgressGrid(PerMessageGrid(grid), recipe.rounds)
+            run_rounds(RetryGrid(watched, most=recipe.limits.round_timeout), run)
         else:
             run_rounds(one_node_each(grid, recipe), run)
 
@@ -84,8 +84,8 @@ def main(grid: Grid, context: Context) -> None:
 def one_node_each(grid: Grid, recipe: Recipe) -> Grid:
     """The grid of a run on this machine, on which every agent has a node and answers are counted."""
     if recipe.agents_per_node > 1:
-        grid = ManyPerNode(grid, recipe.agents_per_node)
-    return Watched(grid, recipe.rounds)
+        grid = MultiplexGrid(grid, recipe.agents_per_node)
+    return ProgressGrid(grid, recipe.rounds)
 
 
 def run_rounds(grid: Grid, run: Run) -> None:
@@ -132,7 +132,7 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
     # A run stopped between its last training and its last evaluation repeats that round: agents that have
     # finished it answer from their homes without training again.
     finished = min(finished, recipe.rounds - 1)
-    strategy = recipe_strategy(recipe, roster, recorder, finished)
+    strategy = build_strategy(recipe, roster, recorder, finished)
     strategy.start(
         grid=grid,
         initial_arrays=_initial_arrays(grid, roster, recipe, config),
@@ -149,7 +149,7 @@ def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
     trains, its steps."""
     if is_centralized(recipe):
         return roster.members()[TRAINER].round
-    if not is_asynchronous(recipe):
+    if not recipe.asynchronous:
         booked = max(history.rounds("train"), default=0)
         return max(min(member.round for member in roster.members()), booked - 1)
     return sum(map(len, history.own_rounds().values())) // recipe.agents

@@ -1,15 +1,16 @@
 """Symphony-FL: agents that improve their own LoRA adapters and teach each other by gossip, on Flower.
 
-In reading order:
+In reading order (each room's docstring lists its files):
 
-    exchange/        how an update travels: select, code, sign, open, merge (numpy only)
-    learning/        how an agent improves: tasks, sampling, GRPO, base models and adapters
-    options.py       every key of a recipe; recipe.py reads and checks them
-    components.py    from a recipe's short names to the parts above
-    history.py       what happened, and the figures a run is judged by; capabilities.py: who can do what
-    tracking.py      the same in MLflow; plots.py and tables.py for people
-    launch.py        recipes through real `flwr run`
-    cli.py           the `symphony` command
+errors.py, refusals.py   what the network may be told; why a message is refused
+storage/     folders and files               identity/    keys, signatures and what they prove
+exchange/    how an update travels           learning/    how an agent improves
+config/      recipes and their options       build/       from a recipe to its parts
+simulation/  time on imagined devices        metrics/     figures of a run
+tracking/    what MLflow is told             reports/     plots, tables, pages
+launch/      starting a run, watching it     edge/        devices and networks
+experiment/  the paper's section 6           benchmarks/  what the parts cost
+cli/         the `symphony` command
 
 The nodes' side is in `clients/`, the server's in `strategies/`; nothing here imports either, or Flower.
 """

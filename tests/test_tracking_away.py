@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from symphony_fl import delivering
-from symphony_fl.cli import main
-from symphony_fl.history import Event, History
-from symphony_fl.recipe import Recipe, load_recipe
-from symphony_fl.spool import Spool
-from symphony_fl.tracking import Tracker
+from symphony_fl.cli.main import main
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.metrics.history import Event, History
+from symphony_fl.tracking import delivery as delivering
+from symphony_fl.tracking.spool import Spool
+from symphony_fl.tracking.tracker import Tracker
 
 AGENTS = 3
 

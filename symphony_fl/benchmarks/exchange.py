@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from symphony_fl.exchange.coding import build_codec
-from symphony_fl.exchange.envelope import Expectation, Terms, open_envelope, seal
+from symphony_fl.exchange.codecs.codec import build_codec
+from symphony_fl.exchange.codecs.indices import encode_indices
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.indices import encode_indices
-from symphony_fl.exchange.select import build_selection
+from symphony_fl.exchange.messages.envelope import Expectation, Session, open_envelope, seal
+from symphony_fl.exchange.selection.selection import build_selection
+from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 
 SIZES = (26_112, 540_672, 8_000_000, 16_000_000)
 """The tiny model's adapter, a small one, and the paper's range of 8 to 16 million."""
@@ -62,25 +62,25 @@ def row(
 ) -> dict[str, Any]:
     """One row."""
     change = np.random.default_rng(seed).standard_normal(entries, dtype=np.float32)
-    terms = _terms(entries, selection, density, coding)
-    expectation = Expectation(terms, [did_from_public_key(public_key_of(_KEY))])
+    session = _terms(entries, selection, density, coding)
+    expectation = Expectation(session, [did_from_public_key(public_key_of(_KEY))])
 
     def encode() -> bytes:
-        indices = terms.selection.select(change, 1)
-        sealed = seal(terms, _KEY, round=1, indices=indices, values=change[indices], adapter=bytes(16))
+        indices = session.selection.select(change, 1)
+        sealed = seal(session, _KEY, round=1, indices=indices, values=change[indices], adapter=bytes(16))
         return sealed.data
 
     data = encode()
     update = open_envelope(data, expectation)
     count = int(update.indices.size)
-    index_bits = 0.0 if terms.selection.shared else 8 * len(encode_indices(update.indices, entries)) / count
+    index_bits = 0.0 if session.selection.shared else 8 * len(encode_indices(update.indices, entries)) / count
     return {
         "entries": entries,
         "density": density,
         "selection": selection,
         "coding": coding,
         "index_bits": index_bits,
-        "entropy_bits": 0.0 if terms.selection.shared else subset_entropy(count, entries),
+        "entropy_bits": 0.0 if session.selection.shared else subset_entropy(count, entries),
         "envelope_bytes": len(data),
         "encode_seconds": best_time(encode, repeats),
         "decode_seconds": best_time(lambda: open_envelope(data, expectation), repeats),
@@ -121,9 +121,9 @@ def _torch_topk(change: np.ndarray, count: int) -> torch.Tensor:
     return torch.topk(torch.from_numpy(change).abs(), count, sorted=False).indices
 
 
-def _terms(entries: int, selection: str, density: float, coding: str) -> Terms:
+def _terms(entries: int, selection: str, density: float, coding: str) -> Session:
     layout = Layout(("adapter",), ((entries,),))
-    return Terms(
+    return Session(
         run=bytes(16),
         base=bytes(16),
         layout=layout.digest,

@@ -34,15 +34,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from symphony_fl.learning.grpo import GRPO
-from symphony_fl.learning.grpo_settings import GRPOSettings
-from symphony_fl.learning.model import Policy, load_base
+from symphony_fl.learning.model.adapters import Policy
+from symphony_fl.learning.model.base_model import load_base
 from symphony_fl.learning.report import PHASES, LearnReport
+from symphony_fl.learning.rl.grpo import GRPO
+from symphony_fl.learning.rl.grpo_settings import GRPOSettings
+from symphony_fl.learning.rl.trl_grpo import TRLGRPO
 from symphony_fl.learning.skills import get_skill
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
-from symphony_fl.learning.tasks import TaskSampler
-from symphony_fl.learning.trl_grpo import TRLGRPO
+from symphony_fl.learning.tasks.task_sampler import TaskSampler
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl")
 _CPU_PHASES = ("generate", "backward")

@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.components import check_recipe
-from symphony_fl.history import History
-from symphony_fl.launch import private_superlink, run_recipe
-from symphony_fl.recipe import Recipe, load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.launch.flower import private_superlink, run_recipe
+from symphony_fl.metrics.history import History
 
 SIZES = (10, 100, 1000)
 ROUNDS = 5

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from symphony_fl.edge.frames import HEALTH, OK, connect, receive_frame, send_frame
 from symphony_fl.edge.keys import identity, node_key
-from symphony_fl.edge.private import EdgeError, private_folder
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
-from symphony_fl.folders import locked
+from symphony_fl.storage.folders import locked
+from symphony_fl.storage.private import EdgeError, private_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 HEALTH_SECONDS = 5.0  # an agent process must answer within
@@ -95,7 +95,7 @@ def up(device: Device, needs: Needs, say: Callable[[str], None]) -> None:
     say(f"agent {device.number}: {did}")
     if not device.insecure:
         say(f"this device's public key, to be admitted to the network: {public}")
-    check_flower(["clients.flower_internals"], environment(folder, device.threads))
+    check_flower(["clients.flower_patches.internals"], environment(folder, device.threads))
     with locked(folder / "up.lock", 1.0, EdgeError(f"{folder}: this device is up already")):
         supervisor = Supervisor(environment(folder, device.threads), CHECKOUT, _made(folder / "logs"), say)
         agent = Unit("agent", lambda: [_agent(device, folder)])
@@ -162,7 +162,7 @@ def free_port() -> int:
 
 
 def _agent(device: Device, folder: Path) -> Program:
-    command = [sys.executable, "-m", "clients.agent_process"]
+    command = [sys.executable, "-m", "clients.service.agent_process"]
     command += ["--device", str(folder), "--number", str(device.number)]
     command += ["--direct", device.direct, "--announce", device.announce]
     command += [f"--model={name}" for name in device.models]
@@ -179,7 +179,7 @@ def _well(word: dict[str, object] | None, longest: float) -> bool:
 def _node(device: Device, folder: Path) -> Sequence[Program]:
     """SuperNode and executor; the secret between them and the node's port are new at every start."""
     address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "clients.supernode", "--superlink", device.superlink]
+    command = [sys.executable, "-m", "clients.device.supernode", "--superlink", device.superlink]
     command += ["--port", address.rpartition(":")[2]]
     command += [
         "--node-config",
@@ -197,7 +197,7 @@ def _node(device: Device, folder: Path) -> Sequence[Program]:
     with os.fdopen(descriptor, "wb") as file:
         file.write(os.urandom(32))
     command += ["--superexec-auth-secret-file", str(secret)]
-    executor = [sys.executable, "-m", "clients.executor"]
+    executor = [sys.executable, "-m", "clients.device.warm_executor"]
     executor += ["--runtime-api-address", address, "--secret-file", str(secret)]
     return [Program("node", command, _explain_node), Program("executor", executor, _last_line)]
 

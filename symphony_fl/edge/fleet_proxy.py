@@ -26,9 +26,9 @@ import h11
 import httpx
 
 from symphony_fl.edge.admitted import Admitted, NotAdmitted
-from symphony_fl.edge.credential import FLEET_HEADER
-from symphony_fl.edge.private import EdgeError, private_file
-from symphony_fl.edge.wire import PIECE, STALL_SECONDS, Crowd, Gone, Refused, Tally, Wire, group
+from symphony_fl.edge.wire import PIECE, STALL_SECONDS, Crowd, Gone, ProposalStats, Refused, Wire, group
+from symphony_fl.launch.credential import FLEET_HEADER
+from symphony_fl.storage.private import EdgeError, private_file
 
 FLEET = "/v1/fleet/"
 REQUESTS = (
@@ -70,7 +70,7 @@ class FleetProxy:
         self.superlink = superlink
         self.admitted = admitted
         self.crowd = Crowd()
-        self.tally = Tally(say)
+        self.tally = ProposalStats(say)
         self._own = [(FLEET_HEADER, token.encode()), (b"accept-encoding", b"identity")]
         self._under_way: Counter[bytes] = Counter()
 

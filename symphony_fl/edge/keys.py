@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from symphony_fl.edge.private import EdgeError, private_file
-from symphony_fl.folders import read_file, write_atomically
-from symphony_fl.keyfile import KEY_FILE, KeyFileError, check_pins, open_key_file
+from symphony_fl.identity.key_file import KEY_FILE, KeyFileError, check_pins, open_key_file
+from symphony_fl.storage.folders import read_file, write_atomically
+from symphony_fl.storage.private import EdgeError, private_file
 
 YEARS = 10 * 365  # days a network's certificates are good for
 CA, CERTIFICATE, KEY = "ca.pem", "server.pem", "server.key"

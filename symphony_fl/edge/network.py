@@ -8,8 +8,8 @@
                      inner/                    the SuperLink's own certificate, for loopback
                      secret, flwr/, logs/      as on a device
 
-Three programs. The SuperLink listens on loopback, behind a guard (`strategies/superlink.py`). The proxy listens where
-the operator said, and hands on what admitted devices may ask for (`fleet_proxy.py`). Flower's ServerApps run beside the
+Three programs. The SuperLink listens on loopback, behind a guard (`strategies/superlink/guard.py`). The proxy listens
+where the operator said, and hands on what admitted devices may ask for (`fleet_proxy.py`). ServerApps run beside the
 SuperLink, not inside it, started by an executor; so a SuperLink that dies takes no run with it, nor does the proxy.
 """
 
@@ -26,13 +26,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from symphony_fl.edge.credential import credentials, hand_to_flower
 from symphony_fl.edge.device import check_flower, environment, free_port
 from symphony_fl.edge.keys import certificates
-from symphony_fl.edge.private import EdgeError, private_file, private_folder
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
-from symphony_fl.folders import locked
-from symphony_fl.launch import LaunchError, SuperLink
+from symphony_fl.launch.credential import credentials, hand_to_flower
+from symphony_fl.launch.flower import LaunchError, SuperLink
+from symphony_fl.storage.folders import locked
+from symphony_fl.storage.private import EdgeError, private_file, private_folder
 
 CONNECTION = "symphony"  # the name of the network in Flower's configuration
 ADMIT_SECONDS = 2.0  # between two looks into nodes/
@@ -76,7 +76,7 @@ def network(network: Network, say: Callable[[str], None]) -> None:
     for made in (nodes, folder / "logs", folder / "flwr"):
         made.mkdir(exist_ok=True, mode=0o700)
     surroundings = environment(folder, threads=1)
-    check_flower(["strategies.superlink", "--check"], surroundings)
+    check_flower(["strategies.superlink.guard", "--check"], surroundings)
     with locked(folder / "network.lock", 1.0, EdgeError(f"{folder}: this network runs already")):
         local = f"127.0.0.1:{free_port()}"
         (folder / "flwr" / "config.toml").write_text(_configuration(local, inner[0]))
@@ -174,7 +174,7 @@ def _superlink(
     local: str, folder: Path, inner: tuple[Path, Path, Path], operator: Path, fleet: Path
 ) -> Program:
     host, _, port = local.rpartition(":")
-    command = [sys.executable, "-m", "strategies.superlink"]
+    command = [sys.executable, "-m", "strategies.superlink.guard"]
     command += ["--operator", str(operator), "--fleet", str(fleet), "--", "--host", host, "--port", port]
     for name, path in zip(("ca-certfile", "certfile", "keyfile"), inner, strict=True):
         command += [f"--ssl-{name}", str(path)]
@@ -195,7 +195,7 @@ def _proxy(
 
 
 def _executor(local: str, folder: Path, authority: Path) -> Program:
-    command = [sys.executable, "-m", "strategies.superexec"]
+    command = [sys.executable, "-m", "strategies.superlink.executor"]
     command += ["--runtime-api-address", local, "--root-certificates", str(authority)]
     return Program("server", [*command, "--superexec-auth-secret-file", str(folder / "secret")], _error)
 

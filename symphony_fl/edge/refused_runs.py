@@ -6,7 +6,7 @@ import json
 from logging import getLogger
 from pathlib import Path
 
-from symphony_fl.folders import write_atomically
+from symphony_fl.storage.folders import write_atomically
 
 FILE = "refused_runs.json"
 MOST = (1 << 53) - 1  # a counter stays an exact JSON number

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.edge.device import health
-from symphony_fl.edge.private import EdgeError
 from symphony_fl.edge.refused_runs import read_refused_runs
+from symphony_fl.storage.private import EdgeError
 
 BEST = 3  # skills shown of an agent
 

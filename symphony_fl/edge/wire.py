@@ -180,7 +180,7 @@ class Crowd:
             self._known += Counter()
 
 
-class Tally:
+class ProposalStats:
     """Refusals by name, each told of at once, then at most every ten seconds."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

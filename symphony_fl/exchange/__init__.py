@@ -1,12 +1,12 @@
 """How an update travels: numpy only, no torch, no flwr. In reading order:
 
-flat.py         named arrays <-> one float32 vector, and its layout
-select.py       S(.) of eq. 3: which entries travel (density.py: how many; topk.py, permutation.py: how they are found)
-coding.py       how a value travels, 32 to 1 bits (floats.py, quantised.py)
-indices.py      how indices travel, near their entropy (golomb.py, pcodec)
-envelope.py     update <-> signed bytes (terms.py, header.py, refusals.py, identity.py); bundle.py: several at once
-letter.py       tasks <-> signed bytes; signatures.py: what is signed, and by whom, for both
-topology.py     the graph G = (A, E) and its mixing weights
-merge.py        A(.) and alpha of eq. 4: the protocol of a rule; rules/ has one file per rule
-                (ledger.py: sums that come out alike in any order; seen.py: which updates were had)
+flat.py              named arrays <-> one float32 vector, and its layout
+selection/           S(.) of eq. 3: which entries travel
+codecs/              how values and indices travel, 32 bits to 1
+messages/            signed messages between agents
+topology.py          the graph G = (A, E) and its mixing weights
+rules/               A(.) and alpha of eq. 4: how received updates change an adapter, one file each
+fixed_point.py       sums that are the same in any order; staleness.py: what late updates weigh
+broadcast.py         a trainer's weights to its rollout workers
+lora_merge_error.py  what averaging A and B apart loses; attacks.py: harmful updates for experiments
 """

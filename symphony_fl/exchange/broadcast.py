@@ -25,13 +25,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from symphony_fl.exchange import refusals
-from symphony_fl.exchange.bundle import pack_bundle, unpack_bundle
-from symphony_fl.exchange.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
-from symphony_fl.exchange.coding import build_codec
-from symphony_fl.exchange.envelope import Expectation, Terms, Update, open_envelope, seal
+from symphony_fl import refusals
+from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import digest
-from symphony_fl.exchange.select import Dense
+from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
+from symphony_fl.exchange.messages.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
+from symphony_fl.exchange.messages.envelope import Expectation, Session, Update, open_envelope, seal
+from symphony_fl.exchange.selection.selection import Dense
 
 WAITING = 128
 """Whole versions a worker keeps until they are due; each was signed by the trainer."""
@@ -86,9 +86,11 @@ class Copy:
         self.version = int(arrays["version"][0])
 
 
-def whole_terms(terms: Terms) -> Terms:
+def whole_terms(session: Session) -> Session:
     """Those of a version that is sent whole: of any run, all entries in float32."""
-    return replace(terms, kind="values", selection=Dense(terms.selection.size), codec=build_codec("float32"))
+    return replace(
+        session, kind="values", selection=Dense(session.selection.size), codec=build_codec("float32")
+    )
 
 
 class Publisher:
@@ -103,9 +105,16 @@ class Publisher:
     """
 
     def __init__(
-        self, terms: Terms, key: bytes, copy: Copy, *, chunk: int, bandwidth: int = 0, whole_every: int = 0
+        self,
+        session: Session,
+        key: bytes,
+        copy: Copy,
+        *,
+        chunk: int,
+        bandwidth: int = 0,
+        whole_every: int = 0,
     ) -> None:
-        self.terms = terms
+        self.session = session
         self.copy = copy
         self.chunk = chunk
         self.bandwidth = bandwidth
@@ -157,21 +166,21 @@ class Publisher:
     def _new_version(self, theta: np.ndarray, version: int) -> list[bytes]:
         self._made += 1
         whole = self.whole_every > 0 and self._made % self.whole_every == 0
-        terms = whole_terms(self.terms) if whole else self.terms
+        session = whole_terms(self.session) if whole else self.session
         difference = theta - self.copy.public
-        indices = terms.selection.select(difference, version)
-        values = (theta if terms.kind == "values" else difference)[indices]
-        decoded = terms.codec.decode(terms.codec.encode(values), indices.size)
-        self.copy.apply(terms.kind, version, indices, decoded)
+        indices = session.selection.select(difference, version)
+        values = (theta if session.kind == "values" else difference)[indices]
+        decoded = session.codec.decode(session.codec.encode(values), indices.size)
+        self.copy.apply(session.kind, version, indices, decoded)
         sealed = seal(
-            terms,
+            session,
             self._key,
             round=version,
             indices=indices,
             values=values,
             adapter=digest(self.copy.policy),
         )
-        return cut(self.terms.run, self._key, version, sealed.data, self.chunk)
+        return cut(self.session.run, self._key, version, sealed.data, self.chunk)
 
 
 class Subscriber:
@@ -181,9 +190,9 @@ class Subscriber:
         terms, chunk: the publisher's. copy: at version 0, or loaded. last: the highest version a run can have.
     """
 
-    def __init__(self, terms: Terms, copy: Copy, chunk: int, last: int) -> None:
-        self.terms = terms
-        self.whole = whole_terms(terms)
+    def __init__(self, session: Session, copy: Copy, chunk: int, last: int) -> None:
+        self.session = session
+        self.whole = whole_terms(session)
         self.copy = copy
         self.chunk = chunk
         self.last = last
@@ -197,12 +206,12 @@ class Subscriber:
             trainer: the did:key whose weights these must be.
 
         Raises:
-            EnvelopeError: one of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
+            Refusal: one of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
         """
         whole: bytes | None = data
         if is_chunk(data):
-            chunk = open_chunk(data, self.terms.run, trainer, self.chunk)
-            most = -(-max(self.terms.max_bytes, self.whole.max_bytes) // self.chunk)
+            chunk = open_chunk(data, self.session.run, trainer, self.chunk)
+            most = -(-max(self.session.max_bytes, self.whole.max_bytes) // self.chunk)
             if chunk.count > most:
                 raise refusals.Oversized(f"{chunk.count} chunks, at most {most}")
             if chunk.version <= self.copy.version or chunk.version in self._waiting:
@@ -263,6 +272,6 @@ class Subscriber:
     def _open(self, data: bytes, trainer: str) -> Update:
         newest = {trainer: self.copy.version}
         try:
-            return open_envelope(data, Expectation(self.terms, [trainer], newest, {}, self.last))
+            return open_envelope(data, Expectation(self.session, [trainer], newest, {}, self.last))
         except (refusals.WrongKind, refusals.Oversized):
             return open_envelope(data, Expectation(self.whole, [trainer], newest, {}, self.last))

@@ -2,11 +2,11 @@
 
 paradigms.py             what is compared: recipes by name, on the same model, tasks and samples
 runner.py                paradigms x seeds through real `flwr run`; what is done is not run again
-rows.py, timing.py       a finished run as figures (metrics: `paper_metrics.py`, `capabilities.py`, `simulated_time.py`)
+rows.py, timing.py       a finished run as figures
 statistics.py            means over seeds with their intervals, paired differences
 columns.py, tables.py    the tables, as data and as Markdown
 figures.py, heatmaps.py  the plots; drawing.py: their look, and how they become SVG
 machine.py               what the experiment ran on
 report.py                the page; template.html: its form
-command.py               the command
+frontier.py              `symphony frontier`: accuracy against bytes over many settings of the exchange
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from symphony_fl.centralized import is_centralized
-from symphony_fl.components import check_recipe
+from symphony_fl.build.centralized import is_centralized
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, RecipeError, did_you_mean, load_recipe
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
-from symphony_fl.recipe import Recipe, RecipeError, did_you_mean, load_recipe
 
 TRACKING = "symphony-paper"
 """The MLflow experiment of all its runs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from symphony_fl.config.recipe import Recipe, RecipeError
 from symphony_fl.experiment import figures, heatmaps
 from symphony_fl.experiment.columns import Rows, Table
 from symphony_fl.experiment.drawing import styled, to_svg
@@ -16,9 +17,8 @@ from symphony_fl.experiment.machine import PACKAGES, machine
 from symphony_fl.experiment.paradigms import BY_NAME, Planned, total_samples
 from symphony_fl.experiment.rows import Row, run_row
 from symphony_fl.experiment.tables import all_tables
-from symphony_fl.folders import write_json
-from symphony_fl.launch import APP_FOLDER
-from symphony_fl.recipe import Recipe, RecipeError
+from symphony_fl.launch.flower import APP_FOLDER
+from symphony_fl.storage.folders import write_json
 
 BEGIN, END = "<!-- paper tables: begin -->", "<!-- paper tables: end -->"
 IN_README = ("paradigms", "broadcast", "generalisation", "stability", "delay", "time")

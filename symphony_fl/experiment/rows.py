@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from symphony_fl.beyond import harder_tasks
-from symphony_fl.capabilities import network_figures, skill_scores
-from symphony_fl.centralized import TRAINER, is_centralized
-from symphony_fl.components import held_out_tasks, recipe_rule, recipe_topology
+from symphony_fl.build.centralized import TRAINER, is_centralized
+from symphony_fl.build.components import held_out_tasks, recipe_rule, recipe_topology
+from symphony_fl.build.generalization import harder_tasks
+from symphony_fl.config.recipe import Recipe
 from symphony_fl.experiment.paradigms import Planned, network_samples
 from symphony_fl.experiment.timing import timed_curves
-from symphony_fl.history import Event, History
-from symphony_fl.learning.affinity import affinity
-from symphony_fl.paper_metrics import (
+from symphony_fl.metrics.affinity import affinity
+from symphony_fl.metrics.capabilities import network_figures, skill_scores
+from symphony_fl.metrics.history import Event, History
+from symphony_fl.metrics.paper_metrics import (
     accuracy_by_level,
     completion,
     cosine_matrix,
@@ -38,7 +39,6 @@ from symphony_fl.paper_metrics import (
     samples_to_share,
     worst_drop,
 )
-from symphony_fl.recipe import Recipe
 
 Row = dict[str, Any]
 CONVERGED = 0.95

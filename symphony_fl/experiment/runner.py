@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment.paradigms import Planned
-from symphony_fl.folders import closed_run_folder, locked
-from symphony_fl.launch import LaunchError
-from symphony_fl.recipe import RecipeError
-from symphony_fl.runtime import FLOWER, Runner, runner
+from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.runtime import FLOWER, Runner, runner
+from symphony_fl.storage.folders import closed_run_folder, locked
 
 Say = Callable[[str], None]
 

@@ -10,7 +10,7 @@ from symphony_fl.experiment.paradigms import ALONE, BY_NAME, CENTRAL, GOSSIP
 from symphony_fl.experiment.rows import Row
 from symphony_fl.experiment.statistics import estimate, paired, spread
 from symphony_fl.experiment.timing import FREE, LINKS
-from symphony_fl.paper_metrics import collaboration
+from symphony_fl.metrics.paper_metrics import collaboration
 
 TIMED_SHARE = 0.9
 """The share of the upper bound's gain that time is measured to."""

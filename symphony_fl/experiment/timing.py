@@ -1,4 +1,4 @@
-"""Simulated time of the paradigms on the paper's devices, over links of several speeds (`simulated_time.py`).
+"""Simulated time of the paradigms on the paper's devices, over links of several speeds (`round_time.py`).
 
 The agents of all paradigms have the same devices, dealt out in turn: a trainer has the first. `async_gossip` lives by
 a clock of its own while it runs, on the same devices and with transfers that take no time, and is told as it was.
@@ -6,8 +6,9 @@ a clock of its own while it runs, on the same devices and with transfers that ta
 
 from __future__ import annotations
 
-from symphony_fl.asynchrony import is_asynchronous
-from symphony_fl.hardware import (
+from symphony_fl.config.recipe import Recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.simulation.device_profiles import (
     REFERENCE_SECONDS,
     SAMPLES_OF_SECONDS,
     Fleet,
@@ -15,9 +16,7 @@ from symphony_fl.hardware import (
     recipe_fleet,
     speed_of,
 )
-from symphony_fl.history import History
-from symphony_fl.recipe import Recipe
-from symphony_fl.simulated_time import evaluated_seconds
+from symphony_fl.simulation.round_time import evaluated_seconds
 
 DEVICES = ("rtx4090", "rtx3060", "jetson_agx_orin", "m2")
 FREE = "free"
@@ -36,7 +35,7 @@ def timed_curves(history: History, recipe: Recipe) -> dict[str, list[tuple[float
     be told on that link."""
     accuracy = history.mean("evaluate", "accuracy/mean")
     fleets = {FREE: paper_fleet(recipe.agents)}
-    if is_asynchronous(recipe):
+    if recipe.asynchronous:
         fleets = {FREE: recipe_fleet(recipe)}
     else:
         fleets |= {name: fleets[FREE].connected(megabits) for name, megabits in LINKS.items()}

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from symphony_fl.learning.sharing import Proposal
 from symphony_fl.learning.skills.base import Task
+from symphony_fl.learning.tasks.task_sharing import Proposal
 
 PHASES = ("generate", "score", "backward", "optimizer")
 

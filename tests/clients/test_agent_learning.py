@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.agent import Agent, Report
-from clients.home import Home
-from symphony_fl.recipe import Recipe, load_recipe
+from clients.agents.agent import Agent, Report
+from clients.home.home import Home
+from symphony_fl.config.recipe import Recipe, load_recipe
 
 PAIR = ("agents=2", "rounds=4", "learner.prompts=8", "tasks.skills=[reverse,sort]")
 PLAY = (

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from centre import Network, play, whole
 
-from clients.agent import AgentError
-from clients.home import Home
-from clients.trainer import Trainer
-from clients.worker import Worker
-from symphony_fl.components import check_recipe
+from clients.agents.agent import AgentError
+from clients.agents.trainer import Trainer
+from clients.agents.worker import Worker
+from clients.home.home import Home
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.exchange.flat import digest
-from symphony_fl.exchange.identity import generate_private_key
-from symphony_fl.exchange.rollouts import Form, Rollouts, open_rollouts, seal_rollouts
-from symphony_fl.history import History
-from symphony_fl.recipe import Recipe, load_recipe
+from symphony_fl.exchange.messages.rollouts import Form, Rollouts, open_rollouts, seal_rollouts
+from symphony_fl.identity.did_key import generate_private_key
+from symphony_fl.metrics.history import History
 
 SMALL = (
     "rounds=4", "learner.prompts=8", "learner.samples=4", "tasks.held_out=2", "tasks.evaluate_every=4",

@@ -11,11 +11,11 @@ import pytest
 from device import greeting, order
 from flwr.app import RecordDict
 
-from clients.endpoint import Endpoint
-from clients.home import Home
-from clients.messages import ADDRESSES, CONFIG, OUTBOX, unpack_details, unpack_envelopes
-from clients.service import Service
-from symphony_fl.recipe import Recipe, load_recipe
+from clients.home.home import Home
+from clients.protocol.messages import ADDRESSES, CONFIG, OUTBOX, unpack_details, unpack_envelopes
+from clients.service.service import Service
+from clients.transport.endpoint import Endpoint
+from symphony_fl.config.recipe import Recipe, load_recipe
 
 pytest.importorskip("iroh")
 

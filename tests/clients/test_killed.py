@@ -8,10 +8,10 @@ import pytest
 from centre import Network, play
 from killing import Killing
 
-from clients.home import Home
-from symphony_fl.components import check_recipe
+from clients.home.home import Home
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
-from symphony_fl.recipe import load_recipe
 
 SMALL = (
     "agents=2", "rounds=2", "learner.steps=1", "learner.prompts=2", "tasks.held_out=1", "tasks.evaluate_every=1",

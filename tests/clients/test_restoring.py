@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from device import greeting, order
 
-from clients.home import COPY, STATE, Home, HomeError
-from clients.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
-from clients.service import Service
-from symphony_fl.recipe import load_recipe
+from clients.home.home import COPY, STATE, Home, HomeError
+from clients.protocol.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
+from clients.service.service import Service
+from symphony_fl.config.recipe import load_recipe
 
 ROUNDS = 3
 RECIPE = load_recipe("default", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2"))

@@ -2,8 +2,9 @@
 
     python tests/edge/chaos.py --minutes 30 --seed 0 --json FILE
 
-Best as root on Linux with a C compiler: then disks can be filled and clocks be set wrong, too. tests/support/faults.py
-has the faults, tests/support/chaos_run.py what must hold. Ends with status 1 if something does not.
+Best as root on Linux with a C compiler: then disks can be filled and clocks be set wrong, too. The faults are in
+tests/support/chaos/faults.py, what must hold in tests/support/chaos/chaos_run.py. Ends with status 1 if something does
+not.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def main() -> int:
     """Entry point."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+    support = ROOT / "tests" / "support"
+    sys.path[:0] = [str(ROOT), str(support), str(support / "devices"), str(support / "chaos")]
     from chaos_run import Chaos, Plan, markdown
 
-    from symphony_fl.folders import write_json
+    from symphony_fl.storage.folders import write_json
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for the recipe")

@@ -15,9 +15,9 @@ from chaos_ledger import Watch, balance
 from chaos_run import Chaos, Plan, markdown
 from forwarder import Forwarder
 
-from clients.home import Home
-from symphony_fl.exchange.seen import Seen
-from symphony_fl.recipe import load_recipe
+from clients.home.home import Home
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.identity.replay_window import ReplayWindow
 
 ROUNDS = 3
 
@@ -67,7 +67,7 @@ def test_the_books_tell_of_an_update_counted_twice_of_one_forgotten_and_of_one_m
     if harm == "twice":
         state.arrays["rule/pool/total"] = total + (total != 0)
     elif harm == "forgotten":
-        seen = Seen(32)
+        seen = ReplayWindow(32)
         seen.load_state(state.arrays["rule/seen"])
         seen.add(1, ROUNDS + 1)
         seen.missing[1].add(ROUNDS)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from symphony_fl.cli import main
+from symphony_fl.cli.main import main
 from symphony_fl.edge.device import Needs, check, health
-from symphony_fl.edge.private import EdgeError
 from symphony_fl.edge.status import AgentStatus, newest_run, run_status, run_table
-from symphony_fl.history import Event, History
+from symphony_fl.metrics.history import Event, History
+from symphony_fl.storage.private import EdgeError
 
 UP = ("up", "--superlink", "127.0.0.1:1", "--number", "0", "--insecure", "--device")
 

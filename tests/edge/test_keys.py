@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from symphony_fl.edge.keys import certificates, identity, node_key
-from symphony_fl.edge.private import EdgeError, private_file, private_folder
-from symphony_fl.keyfile import KeyFileError
+from symphony_fl.identity.key_file import KeyFileError
+from symphony_fl.storage.private import EdgeError, private_file, private_folder
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pair
 import pytest
 from edge_processes import Behind, Loopback
 
-from clients.home import Home
-from clients.messages import unpack_details
+from clients.home.home import Home
+from clients.protocol.messages import unpack_details
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.edge.device import free_port
-from symphony_fl.recipe import load_recipe
 
 pytestmark = pytest.mark.slow
 ROUNDS = 6
@@ -66,11 +66,11 @@ def test_agent_proxy_and_superlink_killed_over_a_run_which_ends_as_if_nothing_ha
         "--network", str(loopback.network),
     )  # fmt: skip
     loopback.wait(lambda: _round(run) >= 1, 240)
-    loopback.kill("d0", "clients.agent_process")
+    loopback.kill("d0", "clients.service.agent_process")
     loopback.wait(lambda: _round(run) >= 2, 240)
     loopback.kill("network", "fleet_proxy")
     loopback.wait(lambda: _round(run) >= 3, 240)
-    loopback.kill("network", "strategies.superlink")
+    loopback.kill("network", "strategies.superlink.guard")
     assert done.wait(timeout=300) == 0, loopback.said()
     found = json.loads(result.read_text())
     assert found["adapter_digests"] == _calm(tmp_path), "nothing was lost, nothing was counted twice"
@@ -88,7 +88,7 @@ def test_a_killed_supernode_is_back_with_what_its_agent_had_done(loopback: Loopb
         "--network", str(loopback.network),
     )  # fmt: skip
     loopback.wait(lambda: _round(run) >= 1, 240)
-    loopback.kill("d1", "clients.supernode")
+    loopback.kill("d1", "clients.device.supernode")
     assert done.wait(timeout=400) == 0, loopback.said()
     found = json.loads(result.read_text())
     assert found["rounds"] == 30 and found["refused"] == {}

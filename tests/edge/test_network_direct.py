@@ -90,7 +90,7 @@ def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_e
         "async_gossip.deadline_floor=15",
     )  # fmt: skip
     loopback.wait(lambda: min(_own(run, agent) for agent in range(AGENTS)) >= 2, 300)
-    loopback.kill("d1", "clients.agent_process")
+    loopback.kill("d1", "clients.service.agent_process")
     ahead = health(loopback.device(0)) or {}
     stopped = loopback.commands["d2"]
     stopped.terminate()

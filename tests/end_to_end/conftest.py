@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from symphony_fl.components import check_recipe
-from symphony_fl.launch import SuperLink, private_superlink, run_recipe
-from symphony_fl.recipe import load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
 
 RunRecipe = Callable[..., dict[str, Any]]
 

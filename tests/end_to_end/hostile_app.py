@@ -11,17 +11,18 @@ import zstandard
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.agent import Agent
+from clients.agents.agent import Agent
 from clients.client_app import app as honest
-from clients.home import Home
-from clients.messages import OUTBOX, ROUND, config_value, pack_envelopes, unpack_envelopes
-from symphony_fl.exchange import envelope as wire
-from symphony_fl.exchange.header import unpack_header
-from symphony_fl.exchange.identity import load_private_key
-from symphony_fl.exchange.indices import encode_indices
-from symphony_fl.exchange.terms import SIGNATURE_BYTES, Terms
-from symphony_fl.folders import home_folder, run_folder
-from symphony_fl.recipe import recipe_from_json
+from clients.home.home import Home
+from clients.protocol.messages import OUTBOX, ROUND, config_value, pack_envelopes, unpack_envelopes
+from symphony_fl.config.recipe import recipe_from_json
+from symphony_fl.exchange.codecs.indices import encode_indices
+from symphony_fl.exchange.messages import envelope as wire
+from symphony_fl.exchange.messages.header import unpack_header
+from symphony_fl.exchange.messages.session import Session
+from symphony_fl.identity.did_key import load_private_key
+from symphony_fl.identity.signatures import SIGNATURE_BYTES
+from symphony_fl.storage.folders import home_folder, run_folder
 
 app = ClientApp()
 
@@ -55,31 +56,31 @@ def _attacks(context: Context, genuine: bytes) -> dict[str, bytes]:
     home = Home(home_folder(run, 0))
     founding = home.founding()
     agent = Agent(home, 0, recipe_from_json(founding["recipe_json"]), founding["run"])
-    terms, key = agent.exchange.terms, home.key()
+    session, key = agent.exchange.session, home.key()
     length = int.from_bytes(genuine[:2], "big")
     header = unpack_header(genuine[2 : 2 + length])
     indices = genuine[2 + length : 2 + length + header.index_bytes]
-    size, count = terms.selection.size, header.count
+    size, count = session.selection.size, header.count
     bomb = zstandard.ZstdCompressor(
         compression_params=zstandard.ZstdCompressionParameters(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
     ).compress(bytes(100_000_000))
     beyond = encode_indices(np.arange(2 * size - count, 2 * size, dtype=np.int64), 2 * size)
-    plain = terms.codec.encode(np.ones(count, np.float32))
+    plain = session.codec.encode(np.ones(count, np.float32))
 
-    def forge(terms: Terms, changed: object, payload: bytes) -> bytes:
+    def forge(session: Session, changed: object, payload: bytes) -> bytes:
         packed = changed.pack()  # type: ignore[attr-defined]
         body = len(packed).to_bytes(2, "big") + packed + payload
-        return body + load_private_key(key).sign(wire._signed(terms, body))
+        return body + load_private_key(key).sign(wire._signed(session, body))
 
-    other_run = replace(terms, run=b"another run here")
+    other_run = replace(session, run=b"another run here")
     return {
         "truncated": genuine[:40],
-        "oversized": genuine + bytes(terms.max_bytes),
+        "oversized": genuine + bytes(session.max_bytes),
         "forged": genuine[:-SIGNATURE_BYTES] + bytes(SIGNATURE_BYTES),
         "garbage": b"\x00\x10" + bytes(200),
         "run": forge(other_run, replace(header, run=other_run.run[:4]), indices + plain),
-        "layout": forge(terms, replace(header, layout=b"none", compressed=0), indices + plain),
-        "bomb": forge(terms, replace(header, compressed=1), indices + bomb),
-        "nan": forge(terms, replace(header, compressed=0), indices + b"\xff" * len(plain)),
-        "range": forge(terms, replace(header, compressed=0, index_bytes=len(beyond)), beyond + plain),
+        "layout": forge(session, replace(header, layout=b"none", compressed=0), indices + plain),
+        "bomb": forge(session, replace(header, compressed=1), indices + bomb),
+        "nan": forge(session, replace(header, compressed=0), indices + b"\xff" * len(plain)),
+        "range": forge(session, replace(header, compressed=0, index_bytes=len(beyond)), beyond + plain),
     }

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from clients.labels import handed_over_by
+from clients.protocol.addressing import handed_over_by
 from strategies.mailbox import Mailbox
 from strategies.roster import Roster
-from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.identity.did_key import did_from_public_key, generate_private_key, public_key_of
 
 _ANOTHER = did_from_public_key(public_key_of(generate_private_key()))
 

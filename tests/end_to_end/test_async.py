@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from symphony_fl.history import History
+from symphony_fl.metrics.history import History
 
 Run = Callable[..., dict[str, Any]]
 SPEEDS = ("strategy=async_gossip", "rounds=3", "clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")

@@ -9,10 +9,10 @@ from typing import Any
 
 from checkout import copy_checkout
 
-from clients.home import Home
-from symphony_fl.components import check_recipe
-from symphony_fl.launch import private_superlink, run_recipe
-from symphony_fl.recipe import load_recipe
+from clients.home.home import Home
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import private_superlink, run_recipe
 
 Run = Callable[..., dict[str, Any]]
 EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",

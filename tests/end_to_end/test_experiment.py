@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def _start(folder: Path, log: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "symphony_fl.cli", "experiment", "paper", "--quick", "--seeds", "0"]
+    command = [sys.executable, "-m", "symphony_fl.cli.main", "experiment", "paper", "--quick", "--seeds", "0"]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--folder", str(folder), *words], stdout=output, stderr=subprocess.STDOUT

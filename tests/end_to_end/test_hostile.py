@@ -9,9 +9,9 @@ import pytest
 from checkout import copy_checkout
 from mlflow import MlflowClient
 
-from symphony_fl.components import check_recipe
-from symphony_fl.launch import SuperLink, private_superlink, run_recipe
-from symphony_fl.recipe import load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
 
 REFUSED = {
     "truncated", "oversized", "replayed", "bad_signature", "malformed", "wrong_run", "wrong_layout", "bomb",

@@ -17,13 +17,13 @@ import pytest
 from kill_all import kill_all
 from pair import play
 
-from clients.founding import found
-from clients.messages import unpack_details
-from symphony_fl.components import check_recipe
-from symphony_fl.history import History
-from symphony_fl.launch import LaunchError
-from symphony_fl.recipe import load_recipe
-from symphony_fl.runtime import InProcess
+from clients.home.founding import found
+from clients.protocol.messages import unpack_details
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.runtime import InProcess
+from symphony_fl.metrics.history import History
 
 Run = Callable[..., dict[str, Any]]
 SMALL = ("learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2",
@@ -43,7 +43,7 @@ def run_here(symphony_home: Path, tmp_path: Path) -> Run:
 
 
 def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "symphony_fl.cli", *words]
+    command = [sys.executable, "-m", "symphony_fl.cli.main", *words]
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
@@ -83,7 +83,7 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     process = start("run", "smoke", *overrides, "--in-process", "--run-dir", str(folder), log=log)
     wait_for_round(folder, 2, process, log)
     (server,) = children_of(psutil.Process(process.pid), "strategies.in_process")
-    workers = children_of(server, "clients.pool")
+    workers = children_of(server, "clients.worker_pool")
     assert len(workers) == 3, "a template and two workers"
     os.kill(server.pid, signal.SIGKILL)
     gone, alive = psutil.wait_procs(workers, timeout=10)
@@ -96,7 +96,7 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     process = start("resume", str(folder), "--in-process", "--json", str(result), log=log)
     wait_for_round(folder, booked + 1, process, log)
     (server,) = children_of(psutil.Process(process.pid), "strategies.in_process")
-    template = children_of(server, "clients.pool")[0]
+    template = children_of(server, "clients.worker_pool")[0]
     os.kill(template.children()[0].pid, signal.SIGKILL)
     assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
     resumed = json.loads(result.read_text())

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from checkout import copy_checkout
 
-from symphony_fl.causes import RAY_LATE
-from symphony_fl.components import check_recipe
-from symphony_fl.launch import LaunchError, private_superlink, run_recipe
-from symphony_fl.recipe import load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.failure_causes import RAY_LATE
+from symphony_fl.launch.flower import LaunchError, private_superlink, run_recipe
 
 PATIENT = "START_SECONDS = 180.0"
 IMPATIENT = """
@@ -29,7 +29,7 @@ def _app(folder: Path, late: int) -> tuple[Path, Path]:
     tries = folder / "tries"
     tries.write_text("0")
     app = copy_checkout(folder / "app")
-    file = app / "clients" / "simulation.py"
+    file = app / "clients" / "ray_security.py"
     text = file.read_text()
     assert PATIENT in text and ASKS in text
     text = text.replace(PATIENT, IMPATIENT.format(tries=str(tries), late=late).strip())

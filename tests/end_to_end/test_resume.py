@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from kill_all import kill_all
 
-from clients.home import Home
+from clients.home.home import Home
 
 Run = Callable[..., dict[str, Any]]
 
@@ -23,7 +23,9 @@ Run = Callable[..., dict[str, Any]]
 def _symphony(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "symphony_fl.cli", *arguments], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "symphony_fl.cli.main", *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from symphony_fl.cli import main
-from symphony_fl.launch import LaunchError
+from symphony_fl.cli.main import main
+from symphony_fl.launch.flower import LaunchError
 
 Result = dict[str, Any]
 Run = Callable[..., Result]
@@ -132,7 +132,9 @@ def test_a_run_that_cannot_work_is_reported_as_failed(run: Run) -> None:
 )  # fmt: skip
 def test_the_command_refuses_in_one_line_before_any_work(override: str, symphony_home: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "symphony_fl.cli", "run", "smoke", override], capture_output=True, text=True
+        [sys.executable, "-m", "symphony_fl.cli.main", "run", "smoke", override],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from symphony_fl.exchange.coding import build_codec
-from symphony_fl.exchange.envelope import Expectation, Sealed, Terms, seal
+from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.select import build_selection
+from symphony_fl.exchange.messages.envelope import Expectation, Sealed, Session, seal
+from symphony_fl.exchange.selection.selection import build_selection
+from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 
 # Timings on shared cores say nothing about the code, and the same examples each time make failures repeatable.
 settings.register_profile("exchange", deadline=None, derandomize=True)
@@ -24,19 +24,19 @@ settings.load_profile("exchange")
 class Run:
     """Two keys, terms, and what a receiver expects."""
 
-    terms: Terms
+    session: Session
     keys: tuple[bytes, ...]
     dids: tuple[str, ...]
 
     def expectation(self, **newest: int) -> Expectation:
-        return Expectation(self.terms, self.dids, {self.dids[int(key[1:])]: n for key, n in newest.items()})
+        return Expectation(self.session, self.dids, {self.dids[int(key[1:])]: n for key, n in newest.items()})
 
     def seal(self, agent: int = 0, round: int = 3, seed: int = 0) -> Sealed:
-        values = np.random.default_rng([seed, agent, round]).standard_normal(self.terms.selection.size)
+        values = np.random.default_rng([seed, agent, round]).standard_normal(self.session.selection.size)
         change = values.astype(np.float32)
-        indices = self.terms.selection.select(change, round)
+        indices = self.session.selection.select(change, round)
         return seal(
-            self.terms,
+            self.session,
             self.keys[agent],
             round=round,
             indices=indices,
@@ -55,7 +55,7 @@ def make_run() -> Callable[..., Run]:
         kind: str = "values",
     ) -> Run:
         layout = Layout(("a", "b"), ((size // 2,), (size - size // 2,)))
-        terms = Terms(
+        session = Session(
             run=b"R" * 16,
             base=b"B" * 16,
             layout=layout.digest,
@@ -64,6 +64,6 @@ def make_run() -> Callable[..., Run]:
             codec=build_codec(coding, 64),
         )
         keys = tuple(bytes([n + 1] * 32) for n in range(2))
-        return Run(terms, keys, tuple(did_from_public_key(public_key_of(key)) for key in keys))
+        return Run(session, keys, tuple(did_from_public_key(public_key_of(key)) for key in keys))
 
     return build

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symphony_fl.exchange.coding import build_codec
+from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.merge import MergeError, Received
 from symphony_fl.exchange.rules import RULES
 from symphony_fl.exchange.rules.average import Average
-from symphony_fl.exchange.select import build_selection
+from symphony_fl.exchange.rules.rule import MergeError, Received
+from symphony_fl.exchange.selection.selection import build_selection
 from symphony_fl.exchange.topology import Topology, build_topology
 
 F = np.float32

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symphony_fl.exchange import refusals
+from symphony_fl import refusals
 from symphony_fl.exchange.broadcast import Copy, Publisher, Subscriber
-from symphony_fl.exchange.chunks import cut
-from symphony_fl.exchange.coding import CODECS, build_codec
+from symphony_fl.exchange.codecs.codec import CODECS, build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.select import build_selection
-from symphony_fl.exchange.terms import Terms
+from symphony_fl.exchange.messages.chunks import cut
+from symphony_fl.exchange.messages.session import Session
+from symphony_fl.exchange.selection.selection import build_selection
+from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 
 P = 2000
 KEY = bytes([7] * 32)
@@ -22,9 +22,9 @@ TRAINER = did_from_public_key(public_key_of(KEY))
 LAYOUT = Layout(("a",), ((P,),))
 
 
-def terms(kind: str, density: float = 0.1, coding: str = "sign") -> Terms:
+def session(kind: str, density: float = 0.1, coding: str = "sign") -> Session:
     selection = build_selection("dense" if kind == "values" else "topk", LAYOUT, density)
-    return Terms(b"r" * 16, b"b" * 16, b"l" * 16, kind, selection, build_codec(coding, 256))
+    return Session(b"r" * 16, b"b" * 16, b"l" * 16, kind, selection, build_codec(coding, 256))
 
 
 def pair(
@@ -32,7 +32,7 @@ def pair(
     bandwidth: int = 0, whole_every: int = 0,
 ) -> tuple[Publisher, Subscriber]:  # fmt: skip
     initial = np.random.default_rng(0).standard_normal(P).astype(np.float32)
-    agreed = terms(kind, density, coding)
+    agreed = session(kind, density, coding)
     return (
         Publisher(
             agreed, KEY, Copy(initial, momentum), chunk=chunk, bandwidth=bandwidth, whole_every=whole_every
@@ -71,7 +71,7 @@ def test_the_copy_is_the_same_to_the_last_bit(
         assert worker.advance(step - lag, TRAINER) == 0
         assert worker.copy.version == max(0, step - lag)
         assert same(worker.copy.policy, policies[worker.copy.version])
-        restored = Subscriber(worker.terms, Copy(worker.copy.public, momentum), worker.chunk, 1000)
+        restored = Subscriber(worker.session, Copy(worker.copy.public, momentum), worker.chunk, 1000)
         restored.load(worker.arrays())
         worker = restored
 
@@ -154,7 +154,7 @@ def test_how_old_weights_are_follows_from_their_bytes() -> None:
 
 def test_another_key_is_no_trainer() -> None:
     publisher, worker = pair("difference", chunk=4096)
-    other = Publisher(publisher.terms, bytes([8] * 32), Copy(publisher.copy.public, 0.0), chunk=4096)
+    other = Publisher(publisher.session, bytes([8] * 32), Copy(publisher.copy.public, 0.0), chunk=4096)
     with pytest.raises(refusals.UnknownSender):
         worker.take(other.publish(publisher.copy.public + 1, 1)[0], TRAINER)
 
@@ -165,7 +165,7 @@ def test_a_publisher_goes_on_where_it_stopped() -> None:
     theta = straight.copy.public
     for step in range(1, 12):
         weights = theta + np.float32(step)
-        resumed = Publisher(stopped.terms, KEY, Copy(theta, 0.0), chunk=1024, bandwidth=1500)
+        resumed = Publisher(stopped.session, KEY, Copy(theta, 0.0), chunk=1024, bandwidth=1500)
         resumed.load(stopped.arrays())
         assert resumed.publish(weights, step) == straight.publish(weights, step)
         stopped = resumed
@@ -173,7 +173,7 @@ def test_a_publisher_goes_on_where_it_stopped() -> None:
 
 def test_no_more_is_gathered_than_weights_can_take() -> None:
     publisher, worker = pair("difference", chunk=1024)
-    longest = max(worker.whole.max_bytes, worker.terms.max_bytes) // 1024 + 2
-    first, *_ = cut(publisher.terms.run, KEY, 1, bytes(1024 * longest), 1024)
+    longest = max(worker.whole.max_bytes, worker.session.max_bytes) // 1024 + 2
+    first, *_ = cut(publisher.session.run, KEY, 1, bytes(1024 * longest), 1024)
     with pytest.raises(refusals.Oversized):
         worker.take(first, TRAINER)

@@ -8,8 +8,8 @@ from gossip_network import F, Network, noise, still
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symphony_fl.exchange.merge import Received, Rule
 from symphony_fl.exchange.rules import RULES, build_rule
+from symphony_fl.exchange.rules.rule import Received, Rule
 from symphony_fl.exchange.topology import build_topology
 
 

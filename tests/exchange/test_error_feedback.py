@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from gossip_network import F
 
-from symphony_fl.exchange.coding import build_codec
+from symphony_fl.exchange.codecs.codec import build_codec
+from symphony_fl.exchange.fixed_point import UNIT, Feedback, to_grid
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.ledger import UNIT, Feedback, to_grid
 from symphony_fl.exchange.rules import build_rule
-from symphony_fl.exchange.select import build_selection
+from symphony_fl.exchange.selection.selection import build_selection
 
 
 @pytest.mark.parametrize("coding", ["sign", "int2", "int4", "bfloat16"])

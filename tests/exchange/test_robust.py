@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gossip_network import F, Network, noise, quadratic, still
 
-from symphony_fl.exchange.merge import Received, Rule
 from symphony_fl.exchange.rules import build_rule
+from symphony_fl.exchange.rules.rule import Received, Rule
 from symphony_fl.exchange.topology import build_topology
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from gossip_network import F
 
-from symphony_fl.exchange.merge import MergeError, Received, Rule
 from symphony_fl.exchange.rules import RULES, build_rule
+from symphony_fl.exchange.rules.rule import MergeError, Received, Rule
 
 
 @pytest.mark.parametrize("robust", ["none", "clip", "median"])

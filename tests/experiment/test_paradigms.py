@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from symphony_fl.components import agent_skills
+from symphony_fl.build.components import agent_skills
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.experiment import paradigms
 from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, UNSEEN, network_samples, plan, total_samples
-from symphony_fl.learning.model_check import ModelError
-from symphony_fl.recipe import RecipeError, load_recipe
+from symphony_fl.learning.model.model_check import ModelError
 
 NAMES = [item.name for item in PARADIGMS]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment import report
 from symphony_fl.experiment.paradigms import Planned
 from symphony_fl.experiment.rows import Row
 from symphony_fl.experiment.tables import all_tables
-from symphony_fl.recipe import RecipeError
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ASKED = {"command": "symphony experiment paper", "quick": "", "ways": "in-process"}

@@ -11,7 +11,7 @@ from paper_runs import SENT, write_run
 
 from symphony_fl.experiment.paradigms import plan
 from symphony_fl.experiment.rows import Row, _ends, run_row
-from symphony_fl.history import Event, History
+from symphony_fl.metrics.history import Event, History
 
 
 def _row(folder: Path, paradigm: str) -> Row:

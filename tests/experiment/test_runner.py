@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from symphony_fl.cli import main
+from symphony_fl.cli.main import main
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment.paradigms import Planned, plan
 from symphony_fl.experiment.runner import result_of, run_all, run_folder_of, runs_at_once
-from symphony_fl.folders import locked
-from symphony_fl.recipe import RecipeError
+from symphony_fl.storage.folders import locked
 
 
 @pytest.fixture

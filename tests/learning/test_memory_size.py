@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from symphony_fl.learning.curriculum import Curriculum
-from symphony_fl.learning.episodes import Episode
-from symphony_fl.learning.memory import Memory
+from symphony_fl.learning.memory.episodes import Episode
+from symphony_fl.learning.memory.memory import Memory
 from symphony_fl.learning.skills import get_skill
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
+from symphony_fl.learning.tasks.curriculum import Curriculum
 
 EPISODES, A_ROUND, GROUP = 1_000_000, 4_000, 8
 PROMPTS = 16  # tasks of a step, each with two examples out of memory; the step replays four

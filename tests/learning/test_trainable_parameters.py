@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from transformers import LlamaConfig, MistralConfig, PhiConfig, PretrainedConfig
 
-from symphony_fl.learning.adapters import trainable_parameters
-from symphony_fl.learning.model import ModelError
+from symphony_fl.learning.model.adapters import trainable_parameters
+from symphony_fl.learning.model.model_check import ModelError
 
 TINYLLAMA = LlamaConfig(
     vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,

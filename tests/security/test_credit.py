@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients import credit
-from clients.agent import Agent
-from clients.home import Home, State
-from clients.letters import Letters, waiting
+from clients.agents import executor_credit as credit
+from clients.agents.agent import Agent
+from clients.agents.task_sharing import TaskSharing, waiting
+from clients.home.home import Home, State
 from strategies.recorder import METRIC_NAME
-from symphony_fl.components import check_recipe
-from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.letter import SharedTask, seal_letter
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.exchange.messages.task_message import SharedTask, seal_task_message
+from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 from symphony_fl.learning.executors.allowance import Allowance
-from symphony_fl.learning.sharing import Proposal, TaskRefused, accept, can_be_shared
 from symphony_fl.learning.skills import SKILLS
-from symphony_fl.recipe import Recipe, load_recipe
+from symphony_fl.learning.tasks.task_sharing import Proposal, TaskRefused, accept, can_be_shared
 
 RUN, KEYS = b"R" * 16, [bytes([n]) * 32 for n in (7, 8)]
 SENDERS = [did_from_public_key(public_key_of(key)) for key in KEYS]
@@ -62,9 +62,9 @@ def opened(
     state: State, round: int, tasks: Sequence[SharedTask], sender: int = 0
 ) -> tuple[dict[str, float], float]:
     """The counts of a letter, and the seconds they took."""
-    letter = seal_letter(RUN, KEYS[sender], round, tasks)
+    letter = seal_task_message(RUN, KEYS[sender], round, tasks)
     start = time.monotonic()
-    counts = Letters(bytes(32), RUN, recipe_of()).open(state, [letter], SENDERS)
+    counts = TaskSharing(bytes(32), RUN, recipe_of()).open(state, [letter], SENDERS)
     assert all(METRIC_NAME.fullmatch(name) for name in counts)
     return counts, time.monotonic() - start
 
@@ -92,9 +92,9 @@ def test_a_letter_of_hanging_programs_costs_two_seconds_and_its_author_the_credi
 
 def test_many_letters_at_once_are_no_way_around_it() -> None:
     state = State(adapter=np.zeros(1, np.float32))
-    letters = [seal_letter(RUN, KEYS[0], round, hanging(1)) for round in range(1, 30)]
+    letters = [seal_task_message(RUN, KEYS[0], round, hanging(1)) for round in range(1, 30)]
     start = time.monotonic()
-    counts = Letters(bytes(32), RUN, recipe_of()).open(state, letters, SENDERS)
+    counts = TaskSharing(bytes(32), RUN, recipe_of()).open(state, letters, SENDERS)
     assert time.monotonic() - start < credit.SECONDS + OVERHEAD
     assert counts["tasks_refused/executor"] <= 3 and counts["tasks_refused/out_of_time"] >= 26
 
@@ -136,7 +136,9 @@ def test_a_round_goes_on_after_such_a_letter(tmp_path: Path) -> None:
     roster = {0: agent.did, 1: other.did}
     mail = {
         "1/1/0": other.exchange.seal(other.state, 1).outbox["0"],
-        "1/1/1": seal_letter(agent.exchange.terms.run, other.exchange.key, 1, honest(1) + hanging(31)),
+        "1/1/1": seal_task_message(
+            agent.exchange.session.run, other.exchange.key, 1, honest(1) + hanging(31)
+        ),
     }
     start = time.monotonic()
     agent.merge(mail, roster)

@@ -18,7 +18,7 @@ import pytest
 from symphony_fl.learning.executors.python import Call, PythonLimits, run_calls
 from symphony_fl.learning.executors.sql import Database, SqlError, SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill
-from symphony_fl.learning.skills.code import CODE
+from symphony_fl.learning.skills.programs.code import CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 0.4

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clients import flower_internals
-from symphony_fl.cli import main
+from clients.flower_patches import internals as flower_internals
+from symphony_fl.cli.main import main
 
 CHANGED = """
 import importlib, sys
@@ -33,12 +33,24 @@ def test_the_installed_flower_is_the_known_one() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("program", ["clients.supernode", "clients.executor", "clients.flower_internals"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "clients.device.supernode",
+        "clients.device.warm_executor",
+        "clients.flower_patches.internals",
+    ],
+)
 def test_no_program_starts_with_a_changed_function(program: str) -> None:
     arguments = {
-        "clients.supernode": ["--insecure", "--superlink", "127.0.0.1:1"],
-        "clients.executor": ["--runtime-api-address", "127.0.0.1:1", "--secret-file", "/dev/null"],
-        "clients.flower_internals": [],
+        "clients.device.supernode": ["--insecure", "--superlink", "127.0.0.1:1"],
+        "clients.device.warm_executor": [
+            "--runtime-api-address",
+            "127.0.0.1:1",
+            "--secret-file",
+            "/dev/null",
+        ],
+        "clients.flower_patches.internals": [],
     }[program]
     code = CHANGED.format(arguments=arguments, program=program)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -49,7 +61,7 @@ def test_no_program_starts_with_a_changed_function(program: str) -> None:
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower_internals, "version", lambda name: "1.43.0")
     with pytest.raises(
-        flower_internals.OtherFlower, match=r"flwr 1\.43\.0 is installed; devices run with flwr 1\.42\.x"
+        flower_internals.UnknownFlower, match=r"flwr 1\.43\.0 is installed; devices run with flwr 1\.42\.x"
     ):
         flower_internals.check()
 

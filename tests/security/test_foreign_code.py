@@ -18,7 +18,7 @@ import foreign_app
 import pytest
 from edge_processes import Loopback
 
-from clients.run_admission import APP
+from clients.device.run_admission import APP
 from symphony_fl.edge.refused_runs import read_refused_runs
 from symphony_fl.edge.status import device_status
 

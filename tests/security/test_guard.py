@@ -18,9 +18,11 @@ from flwr.proto.control_pb2 import ListNodesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.auth.superexec import create_superexec_auth_metadata, derive_auth_secret
 
-from strategies import superexec, superlink
-from strategies.superlink import Guard, OtherFlower, guarded, known
-from symphony_fl.edge.credential import FLEET_HEADER, credentials, hand_to_flower
+from clients.flower_patches.internals import UnknownFlower
+from strategies.superlink import executor as superexec
+from strategies.superlink import guard as superlink
+from strategies.superlink.guard import Guard, guarded, known
+from symphony_fl.launch.credential import FLEET_HEADER, credentials, hand_to_flower
 
 OPERATOR, FLEET, SECRET = b"o" * 64, b"f" * 64, b"s" * 32
 PROTOBUF = {"content-type": "application/protobuf"}
@@ -144,16 +146,16 @@ def test_the_insides_of_flower_that_are_relied_on_are_there_and_others_are_refus
     superexec.check()
     with monkeypatch.context() as patch:
         patch.setattr(SubprocessExecutor, "launch", lambda self, spec, more: None)
-        with pytest.raises(OtherFlower, match="its executor differs"):
+        with pytest.raises(UnknownFlower, match="its executor differs"):
             superexec.check()
     with monkeypatch.context() as patch:
         patch.setattr(main, "create_app", lambda config: None)
-        with pytest.raises(OtherFlower, match="create_app's arguments differ"):
+        with pytest.raises(UnknownFlower, match="create_app's arguments differ"):
             known()
     with monkeypatch.context() as patch:
         patch.setattr(metadata, "version", lambda name: "1.43.0")
         patch.setattr(superlink, "version", lambda name: "1.43.0")
-        with pytest.raises(OtherFlower, match="guarded in 1.42.x only"):
+        with pytest.raises(UnknownFlower, match="guarded in 1.42.x only"):
             known()
 
 
@@ -161,7 +163,7 @@ def test_the_insides_of_flower_that_are_relied_on_are_there_and_others_are_refus
 def test_flowers_other_doors_stay_shut(tmp_path: Path, name: str) -> None:
     operator, _ = credentials(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "strategies.superlink", "--operator", str(operator), "--", "--insecure"],
+        [sys.executable, "-m", "strategies.superlink.guard", "--operator", str(operator), "--", "--insecure"],
         env=os.environ | {name: "1"}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3 and f"{name}: must not be set" in done.stderr
@@ -169,7 +171,15 @@ def test_flowers_other_doors_stay_shut(tmp_path: Path, name: str) -> None:
 
 def test_without_flowers_secret_there_is_no_superlink(tmp_path: Path) -> None:
     operator, _ = credentials(tmp_path)
-    command = [sys.executable, "-m", "strategies.superlink", "--operator", str(operator), "--", "--insecure"]
+    command = [
+        sys.executable,
+        "-m",
+        "strategies.superlink.guard",
+        "--operator",
+        str(operator),
+        "--",
+        "--insecure",
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env=os.environ | {"FLWR_HOME": str(tmp_path)}
     )

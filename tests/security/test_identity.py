@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from device import greeting, health, start_agent
 
-from clients import homes as homes_module
-from clients.founding import FOUNDING, HomeError
-from clients.home import COPY, STATE, Home, State
-from clients.homes import Homes
-from clients.messenger import AgentRefused, hand_over
-from clients.pins import PinsError
-from clients.service import Service
-from symphony_fl.cli import main
+from clients.home import homes as homes_module
+from clients.home.founding import FOUNDING, HomeError
+from clients.home.home import COPY, STATE, Home, State
+from clients.home.homes import Homes
+from clients.home.pins import PinsError
+from clients.service.service import Service
+from clients.transport.agent_client import AgentRefused, call_agent
+from symphony_fl.cli.main import main
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.edge.keys import certificates, identity, node_key
-from symphony_fl.edge.private import EdgeError
-from symphony_fl.keyfile import KeyFileError, open_key_file, rotate_key
-from symphony_fl.recipe import load_recipe
+from symphony_fl.identity.key_file import KeyFileError, open_key_file, rotate_key
+from symphony_fl.storage.private import EdgeError
 
 RECIPE = load_recipe("smoke", ("agents=2", "rounds=6"))
 ADAPTER = np.zeros(8, np.float32)
@@ -308,9 +308,9 @@ def test_a_device_on_its_socket_is_not_locked_out_and_refuses_a_harmed_key(tmp_p
             with pytest.raises(AgentRefused):
                 broken = greeting(RECIPE, f"run-{number}")
                 broken.config_records["config"]["nonce"] = b""
-                hand_over(path, "hello", broken)
+                call_agent(path, "hello", broken)
         assert not (device / "homes").exists()
-        first = hand_over(path, "hello", greeting(RECIPE, "first")).config_records["config"]["did"]
+        first = call_agent(path, "hello", greeting(RECIPE, "first")).config_records["config"]["did"]
         for name in ("key", "identity.json", "peers.json"):
             assert name == "peers.json" or (device / name).exists()
         whole = (device / "key").read_bytes()
@@ -319,13 +319,13 @@ def test_a_device_on_its_socket_is_not_locked_out_and_refuses_a_harmed_key(tmp_p
             with pytest.raises(
                 AgentRefused, match="^KeyFileError; the device's log has more under [0-9a-f]{8}$"
             ):
-                hand_over(path, "hello", greeting(RECIPE, "second"))
+                call_agent(path, "hello", greeting(RECIPE, "second"))
             (device / "key").rmdir() if (device / "key").is_dir() else (device / "key").unlink(
                 missing_ok=True
             )
             (device / "key").write_bytes(whole)
             (device / "key").chmod(0o600)
-        assert hand_over(path, "hello", greeting(RECIPE, "second")).config_records["config"]["did"] == first
+        assert call_agent(path, "hello", greeting(RECIPE, "second")).config_records["config"]["did"] == first
         assert health(device)["errors"] == 70 + len(HARMS)
         assert sorted(home.name for home in (device / "homes").iterdir()) == ["first", "second"]
     finally:

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from symphony_fl.allowed import Allowed
-from symphony_fl.components import check_recipe
-from symphony_fl.received import MAX_ITEMS, MAX_STRING, MAX_TEXT
-from symphony_fl.recipe import Recipe, RecipeError, load_recipe, recipe_from_json, recipe_names
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.allowed import Allowed
+from symphony_fl.config.received import MAX_ITEMS, MAX_STRING, MAX_TEXT
+from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe, recipe_from_json, recipe_names
 
 SECRET = "hf_0123456789secret"
 WHOLE = json.loads(load_recipe("smoke").to_json())

@@ -15,11 +15,11 @@ from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.client_app import app
-from clients.many import FAILED, PER_NODE, batch_for, each_agent, pack_content, unpack_batch
-from clients.messenger import AgentRefused, hand_over
-from clients.refusing import Refused, refusing
-from symphony_fl.public import MAX_TOLD, LocalError, PublicError, told
-from symphony_fl.recipe import Recipe, load_recipe
+from clients.protocol.error_replies import Refused, refusing
+from clients.protocol.multiplex import FAILED, PER_NODE, batch_for, each_agent, pack_content, unpack_batch
+from clients.transport.agent_client import AgentRefused, call_agent
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.errors import MAX_TOLD, LocalError, PublicError, told
 
 SECRET = "hf_0123456789secret"
 SMOKE = load_recipe("smoke", ("agents=2", "rounds=6"))
@@ -42,7 +42,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def _refused(device: Path, kind: str, content: RecordDict) -> str:
     with pytest.raises(AgentRefused) as refused:
-        hand_over(device / "agent.sock", kind, content)
+        call_agent(device / "agent.sock", kind, content)
     said = str(refused.value)
     for local in (SECRET, str(device), "/", "Traceback", "line ", os.path.expanduser("~"), str(os.getpid())):
         assert local not in said.replace("10/", ""), said
@@ -81,11 +81,11 @@ def test_what_exists_on_the_device_cannot_be_told_from_what_does_not(device: Pat
     for name in (device / "model", device / "nothing", device):
         recipe = _changed("model", "name", str(name))
         with pytest.raises(AgentRefused) as refused:
-            hand_over(device / "agent.sock", "hello", greeting(recipe, "some-run"))
+            call_agent(device / "agent.sock", "hello", greeting(recipe, "some-run"))
         said.add(str(refused.value).replace(str(name), "NAME"))
         recipe = _changed("tasks", "sources", [f"nq={name}:train"])
         with pytest.raises(AgentRefused) as refused:
-            hand_over(device / "agent.sock", "hello", greeting(recipe, "some-run"))
+            call_agent(device / "agent.sock", "hello", greeting(recipe, "some-run"))
         said.add(str(refused.value).replace(str(name), "NAME"))
     assert len(said) == 2, said
     assert not (device / "homes").exists()
@@ -121,7 +121,7 @@ def test_errors_that_nobody_foresaw_are_a_name_and_a_reference(device: Path) -> 
 
 
 def test_other_runs_and_their_recipes_are_not_told_of(device: Path) -> None:
-    hand_over(device / "agent.sock", "hello", greeting(SMOKE, "private-run"))
+    call_agent(device / "agent.sock", "hello", greeting(SMOKE, "private-run"))
     other = load_recipe("smoke", ("agents=2", "rounds=7"))
     for kind, content in (
         ("hello", greeting(other, "private-run")),

@@ -56,7 +56,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home, output = folder / "home", folder / "output.txt"
     home.mkdir(mode=0o755)
     (home / "mlflow.db").touch(mode=0o644)  # as earlier versions left them
-    command = [sys.executable, "-m", "symphony_fl.cli", "run", "smoke", "agents=2", "rounds=500"]
+    command = [sys.executable, "-m", "symphony_fl.cli.main", "run", "smoke", "agents=2", "rounds=500"]
     command += ["learner.steps=1", "tasks.evaluate_every=500", "tasks.held_out=1"]
     with output.open("wb") as file:
         process = subprocess.Popen(

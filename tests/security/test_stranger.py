@@ -20,7 +20,7 @@ from flwr.superlink.main import create_app
 from proxied import PULL, PUSH, new_node, signed
 
 from symphony_fl.edge.network import CONNECTION
-from symphony_fl.launch import APP_FOLDER
+from symphony_fl.launch.flower import APP_FOLDER
 
 pytestmark = pytest.mark.slow
 MEGABYTE = 1 << 20
@@ -145,7 +145,9 @@ def test_two_hundred_megabytes_are_cut_and_fill_nobodys_memory(network: Open, tm
     shutil.copy(tmp_path / "node.pub", network.network / "nodes" / "big.pub")
     network.wait(lambda: "admitted big.pub" in (network.folder / "network.txt").read_text(), 60)
     programs = [
-        found for part in ("fleet_proxy", "strategies.superlink") for found in network.parts("network", part)
+        found
+        for part in ("fleet_proxy", "strategies.superlink.guard")
+        for found in network.parts("network", part)
     ]
     before, sent, most = [program.memory_info().rss for program in programs], 0, [0, 0]
 

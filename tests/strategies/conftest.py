@@ -9,12 +9,12 @@ import pytest
 from flwr.serverapp import Grid
 from loopback import Loopback
 
-from clients.messages import pack_greeting
+from clients.protocol.messages import pack_greeting
 from strategies import server_app
 from strategies.roster import Roster
-from symphony_fl.history import History
-from symphony_fl.recipe import Recipe
-from symphony_fl.tracking import Tracker
+from symphony_fl.config.recipe import Recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.tracking.tracker import Tracker
 
 Play = Callable[..., History]
 

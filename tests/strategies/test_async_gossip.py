@@ -12,15 +12,15 @@ import pytest
 from flwr.app import Message
 from loopback import Loopback, Scripted, real_network
 
-from clients.messages import unpack_roster
-from strategies import courier
-from strategies.apart import Apart
+from clients.protocol.messages import unpack_roster
 from strategies.async_gossip import SilenceError
-from strategies.clocks import VirtualClock
-from symphony_fl.components import check_recipe
-from symphony_fl.hardware import round_seconds
-from symphony_fl.history import History
-from symphony_fl.recipe import Recipe, load_recipe
+from strategies.asynchrony import dispatcher as dispatcher
+from strategies.asynchrony.clocks import VirtualClock
+from strategies.grids.per_message import PerMessageGrid
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.simulation.device_profiles import round_seconds
 
 FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "async_gossip.deadline_floor=0.3")
 
@@ -28,9 +28,9 @@ FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "async_gossip.dead
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backing off and looking around take tests' time, not people's."""
-    monkeypatch.setattr(courier, "BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr(courier, "MOST_BACKOFF", 0.2)
-    monkeypatch.setattr(courier, "REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher, "MOST_BACKOFF", 0.2)
+    monkeypatch.setattr(dispatcher, "REFRESH_SECONDS", 0.05)
 
 
 def recipe_of(name: str, *overrides: str) -> Recipe:
@@ -210,7 +210,7 @@ def test_a_reply_that_never_ends_holds_nobody_up(play: Play, kind: str) -> None:
     recipe = recipe_of("async_gossip", *FAST, "rounds=8", f"clock.kind={kind}", "clock.speeds=[]")
     loop = network(recipe)
     halting = Halting(loop, agent=2)
-    loop.grid = Apart(halting)  # type: ignore[assignment, arg-type]
+    loop.grid = PerMessageGrid(halting)  # type: ignore[assignment, arg-type]
     began = time.monotonic()
     try:
         own = play(recipe, loop).own_rounds()

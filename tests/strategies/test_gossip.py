@@ -11,7 +11,7 @@ from at_once import AtOnce
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.messages import (
+from clients.protocol.messages import (
     CONFIG,
     MAIL,
     NONCE,
@@ -26,12 +26,12 @@ from strategies import gossip as gossip_module
 from strategies.gossip import Gossip
 from strategies.recorder import Recorder
 from strategies.roster import HELLO, Roster, RosterError
-from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
-from symphony_fl.exchange.possession import prove
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.topology import build_topology
-from symphony_fl.history import History
-from symphony_fl.recipe import load_recipe
-from symphony_fl.tracking import Tracker
+from symphony_fl.identity.did_key import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.identity.proof_of_possession import prove
+from symphony_fl.metrics.history import History
+from symphony_fl.tracking.tracker import Tracker
 
 NODES = {11: 0, 12: 1}  # node id -> agent
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from loopback import real_network
 
-from symphony_fl.components import check_recipe
-from symphony_fl.history import History
-from symphony_fl.recipe import load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.metrics.history import History
 
 
 def test_they_send_nothing_and_differ(play: Callable[..., History], tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from flwr.app import Message, MessageType, Metadata, RecordDict
 from flwr.app.message.message import make_message
 from mlflow import MlflowClient
 
-from clients.messages import pack_report
+from clients.protocol.messages import pack_report
 from strategies.recorder import Recorder
-from symphony_fl.history import History
-from symphony_fl.recipe import load_recipe
-from symphony_fl.tracking import Tracker
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.tracking.tracker import Tracker
 
 GOOD = {"accuracy/mean": 0.6, "accuracy/sort": 1.0, "accuracy/add": 0.2}
 

@@ -11,15 +11,24 @@ from at_once import AtOnce
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.messages import ADDRESSES, CONFIG, NONCE, OUTBOX, PROOF, ROTATIONS, config_value, pack_envelopes
+from clients.protocol.messages import (
+    ADDRESSES,
+    CONFIG,
+    NONCE,
+    OUTBOX,
+    PROOF,
+    ROTATIONS,
+    config_value,
+    pack_envelopes,
+)
 from strategies import roster as roster_module
 from strategies import server_app
 from strategies.roster import Roster
-from symphony_fl.exchange.identity import did_from_public_key, generate_private_key, public_key_of
-from symphony_fl.exchange.possession import prove
-from symphony_fl.exchange.rotation import seal_rotation
-from symphony_fl.history import Event, History
-from symphony_fl.recipe import load_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.identity.did_key import did_from_public_key, generate_private_key, public_key_of
+from symphony_fl.identity.proof_of_possession import prove
+from symphony_fl.identity.rotation import seal_rotation
+from symphony_fl.metrics.history import Event, History
 
 RUN, NONCE_SENT = "a-run", bytes(range(16))
 

@@ -17,16 +17,16 @@ from pathlib import Path
 from flwr.serverapp import Grid
 from loopback import Loopback, real_agents
 
-import symphony_fl.plots
-import symphony_fl.store  # noqa: F401  once for all
-from clients.pool import serve
+import symphony_fl.reports.plots
+import symphony_fl.tracking.mlflow_store  # noqa: F401  once for all
+from clients.worker_pool import serve
+from strategies.grids.in_memory import InMemoryGrid
+from strategies.grids.multiplex import MultiplexGrid
 from strategies.in_process import PoolWorker
-from strategies.local_grid import LocalGrid
-from strategies.many import ManyPerNode
 from strategies.server_app import Run, run_rounds
-from symphony_fl.components import check_recipe
-from symphony_fl.learners import recipe_policy
-from symphony_fl.recipe import Recipe, load_recipe
+from symphony_fl.build.components import check_recipe
+from symphony_fl.build.learners import recipe_policy
+from symphony_fl.config.recipe import Recipe, load_recipe
 
 
 def on_flowers_grid(recipe: Recipe, folder: Path) -> None:
@@ -39,7 +39,7 @@ def on_flowers_grid(recipe: Recipe, folder: Path) -> None:
 
 def on_ours(recipe: Recipe, folder: Path) -> None:
     workers = [forked(folder), forked(folder)]  # before there are threads
-    grid = LocalGrid(nodes(recipe), 2, workers.pop)
+    grid = InMemoryGrid(nodes(recipe), 2, workers.pop)
     play(grid, recipe, folder)
     grid.close()
 
@@ -61,7 +61,7 @@ def nodes(recipe: Recipe) -> int:
 
 
 def play(grid: Grid, recipe: Recipe, folder: Path) -> None:
-    many = grid if recipe.agents_per_node == 1 else ManyPerNode(grid, recipe.agents_per_node)
+    many = grid if recipe.agents_per_node == 1 else MultiplexGrid(grid, recipe.agents_per_node)
     run_rounds(many, Run(recipe, folder.name, folder))
 
 

@@ -14,17 +14,17 @@ from at_once import AtOnce
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.home import Home
-from clients.messages import OUTBOX, pack_envelopes, pack_greeting, unpack_envelopes
-from clients.service import Service
-from strategies.choice import recipe_strategy
+from clients.home.home import Home
+from clients.protocol.messages import OUTBOX, pack_envelopes, pack_greeting, unpack_envelopes
+from clients.service.service import Service
+from strategies.build import build_strategy
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from strategies.server_app import _evaluate_before, _finished
-from symphony_fl.components import check_recipe
-from symphony_fl.history import History
-from symphony_fl.recipe import Recipe, load_recipe
-from symphony_fl.tracking import Tracker
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.tracking.tracker import Tracker
 
 Tamper = Callable[[int, int, dict[str, bytes]], dict[str, bytes]]  # (agent, step, outbox) -> outbox
 
@@ -94,7 +94,7 @@ def play(network: Network, steps: int | None = None) -> History:
     finished = _finished(recipe, roster, history)
     if not finished:
         _evaluate_before(network, roster, recorder, config, recipe)  # type: ignore[arg-type]
-    strategy = recipe_strategy(recipe, roster, recorder, finished)
+    strategy = build_strategy(recipe, roster, recorder, finished)
     left = recipe.rounds - finished
     strategy.start(
         grid=network,  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from symphony_fl.exchange.coding import build_codec
+from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.merge import Received, Rule
-from symphony_fl.exchange.select import build_selection
+from symphony_fl.exchange.rules.rule import Received, Rule
+from symphony_fl.exchange.selection.selection import build_selection
 from symphony_fl.exchange.topology import Topology
 
 F = np.float32

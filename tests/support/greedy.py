@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from symphony_fl.learning.sampling import greedy_rewards, mean_by_skill
+from symphony_fl.learning.rl.sampling import greedy_rewards, mean_by_skill
 from symphony_fl.learning.skills import Task
 
 

@@ -33,15 +33,15 @@ from typing import Any
 import numpy as np
 from device import greeting, order
 
-from clients.agent import Agent
-from clients.exchange import Exchange
-from clients.home import Home, State
-from clients.messages import CONFIG, OUTBOX, unpack_envelopes
-from clients.service import Service
+from clients.agents.agent import Agent
+from clients.agents.exchange import Exchange
+from clients.home.home import Home, State
+from clients.protocol.messages import CONFIG, OUTBOX, unpack_envelopes
+from clients.service.service import Service
 from strategies.mailbox import Mailbox
-from symphony_fl.components import recipe_topology
+from symphony_fl.build.components import recipe_topology
+from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.recipe import Recipe, load_recipe
 
 SHORT = ("learner.steps=1", "learner.prompts=4", "tasks.held_out=1")
 EVERY = 3  # rounds between two evaluations, as in `default`

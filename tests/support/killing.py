@@ -15,12 +15,12 @@ import numpy as np
 from centre import Network
 from flwr.app import Message
 
-from clients.agent import Agent
-from clients.home import Home
-from clients.messages import unpack_details
-from clients.roles import open_resident
-from clients.service import Service
-from symphony_fl.recipe import Recipe
+from clients.agents.agent import Agent
+from clients.home.home import Home
+from clients.protocol.messages import unpack_details
+from clients.service.residents import open_resident
+from clients.service.service import Service
+from symphony_fl.config.recipe import Recipe
 
 
 class Killed(BaseException):

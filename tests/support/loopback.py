@@ -28,7 +28,7 @@ from flwr.superlink.federation import NoOpFederationManager
 from flwr.superlink.grid import InMemoryGrid
 
 from clients.client_app import app
-from clients.messages import (
+from clients.protocol.messages import (
     CONFIG,
     MAIL,
     NONCE,
@@ -41,9 +41,9 @@ from clients.messages import (
     unpack_envelopes,
 )
 from strategies.roster import HELLO
-from symphony_fl.exchange.identity import did_from_public_key, public_key_of
-from symphony_fl.exchange.possession import prove
-from symphony_fl.recipe import Recipe
+from symphony_fl.config.recipe import Recipe
+from symphony_fl.identity.did_key import did_from_public_key, public_key_of
+from symphony_fl.identity.proof_of_possession import prove
 
 Handler = Callable[[int, Message], Message]  # agent, message -> reply
 OWNER, RUN, FOR_EVER = "owner", 1, 1e9

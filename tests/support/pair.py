@@ -9,10 +9,10 @@ from pathlib import Path
 from device import greeting, order
 from flwr.app import RecordDict
 
-from clients.home import Home
-from clients.messages import CONFIG, OUTBOX, unpack_envelopes
-from clients.service import Service
-from symphony_fl.recipe import Recipe
+from clients.home.home import Home
+from clients.protocol.messages import CONFIG, OUTBOX, unpack_envelopes
+from clients.service.service import Service
+from symphony_fl.config.recipe import Recipe
 
 
 @dataclass

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from symphony_fl.beyond import harder_tasks
-from symphony_fl.components import held_out_tasks
+from symphony_fl.build.components import held_out_tasks
+from symphony_fl.build.generalization import harder_tasks
 from symphony_fl.experiment.paradigms import Planned
-from symphony_fl.history import Event, History
+from symphony_fl.metrics.history import Event, History
 
 SENT = 10_000.0  # bytes an agent sends per round
 

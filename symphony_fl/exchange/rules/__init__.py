@@ -1,15 +1,22 @@
-"""Exchange rules, one file each; `RULES` is the one list of their short names, `build_rule` makes one for a run."""
+"""A(.) and alpha of eq. 4: how received updates change an adapter. `RULES` lists the short names. In reading order:
+
+rule.py              the protocol of a rule, and what rules share
+average.py           eq. 4 on values; delta.py: on changes; choco.py: on distances to a public copy
+epidemic.py          a state that all agents rebuild; combiners.py: how updates of one round are averaged
+noloco.py            a random partner and outer momentum
+robust.py            limits on hostile updates; robust_combiners.py: the same for epidemic
+"""
 
 from __future__ import annotations
 
-from symphony_fl.exchange.merge import MergeError, Rule
 from symphony_fl.exchange.rules.average import Average
 from symphony_fl.exchange.rules.choco import Choco
 from symphony_fl.exchange.rules.delta import Delta
 from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.exchange.rules.noloco import NoLoCo
 from symphony_fl.exchange.rules.robust import Clipped, Middle
-from symphony_fl.exchange.rules.robust_pool import build_pool
+from symphony_fl.exchange.rules.robust_combiners import build_combiner
+from symphony_fl.exchange.rules.rule import MergeError, Rule
 
 RULES: dict[str, type] = {
     "average": Average,
@@ -21,7 +28,7 @@ RULES: dict[str, type] = {
 """Every exchange rule by its short name."""
 
 ROBUST = ("none", "clip", "median", "trimmed")
-"""What limits received updates: see `robust.py`, and `robust_pool.py` for epidemic."""
+"""What limits received updates: see `robust.py`, and `robust_combiners.py` for epidemic."""
 
 
 def build_rule(
@@ -66,8 +73,10 @@ def build_rule(
     if name == "epidemic":
         if combine not in ("agents", "senders"):
             raise MergeError(f"combine={combine!r}: must be agents or senders")
-        pool = build_pool(combine if robust == "none" else robust, size, agents, trim, clip, agreement)
-        return Epidemic(size, number, pool, eta, keep, window, hops)
+        combiner = build_combiner(
+            combine if robust == "none" else robust, size, agents, trim, clip, agreement
+        )
+        return Epidemic(size, number, combiner, eta, keep, window, hops)
     rule: Rule
     if name == "average":
         rule = Average(size, alpha)

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from symphony_fl.exchange.merge import MergeError, Offer, Received, checked_state, newest_per_sender
+from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, checked_state, newest_per_sender
 
 
 class Average:

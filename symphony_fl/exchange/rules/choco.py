@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from symphony_fl.exchange.merge import MergeError, Offer, Received, in_order
+from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, in_order
 
 _NEIGHBOUR = "neighbour/"
 

@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from symphony_fl.exchange.ledger import Feedback
-from symphony_fl.exchange.merge import MergeError, Offer, Received, checked_state, in_order
+from symphony_fl.exchange.fixed_point import Feedback
+from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, checked_state, in_order
 
 SCALINGS = ("mixing", "sum")
 

@@ -8,7 +8,7 @@ server or an all-reduce), without either. In every round agent i
     sends              q_i = C(o_i) at the selected entries, and keeps residual_i = o_i - q_i
 
 and passes on, as they are, the signed envelopes it had not seen. Each is one round older with every hop, so a hop
-limit is an age limit: nothing is forwarded that is `hops` rounds old. Sums are exact whole numbers (`ledger.py`):
+limit is an age limit: nothing is forwarded that is `hops` rounds old. Sums are exact whole numbers (`fixed_point.py`):
 two agents that have had the same updates hold the same S to the last bit, in whatever order those came, after a
 partition of the graph too (as long as it was shorter than the window); an update that comes twice counts once.
 
@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from symphony_fl.exchange.ledger import UNIT, Feedback, from_grid, to_grid
-from symphony_fl.exchange.merge import MergeError, Offer, Received
-from symphony_fl.exchange.rules.pool import Pool
-from symphony_fl.exchange.seen import Seen
+from symphony_fl.exchange.fixed_point import UNIT, Feedback, from_grid, to_grid
+from symphony_fl.exchange.rules.combiners import Combiner
+from symphony_fl.exchange.rules.rule import MergeError, Offer, Received
+from symphony_fl.identity.replay_window import ReplayWindow
 
 _POOL = "pool/"
 
@@ -36,7 +36,7 @@ class Epidemic:
     Args:
         size: P.
         number: the agent's own number; its updates count like everybody's.
-        pool: how updates become one change (`pool.py`, `robust_pool.py`), fresh.
+        pool: how updates become one change (`pool.py`, `robust_combiners.py`), fresh.
         eta: outer step size, above 0; 1 takes the pool as it is.
         keep: start rounds from S + residual rather than from S.
         window: rounds for which an update may be late.
@@ -54,7 +54,7 @@ class Epidemic:
         self,
         size: int,
         number: int,
-        pool: Pool,
+        combiner: Combiner,
         eta: float = 1.0,
         keep: bool = False,
         window: int = 32,
@@ -68,8 +68,8 @@ class Epidemic:
         self.eta = eta
         self.keep = keep
         self.hops = hops
-        self.seen = Seen(window)
-        self._pool = pool
+        self.seen = ReplayWindow(window)
+        self._pool = combiner
         self._feedback = Feedback(size)
         self._anchor = np.zeros(size, dtype=np.float32)
         self._start = np.zeros(size, dtype=np.float32)

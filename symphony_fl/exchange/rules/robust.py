@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from symphony_fl.exchange.merge import MergeError, Offer, Received, Rule, newest_per_sender
+from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, Rule, newest_per_sender
 
 _PREFIX = "rule/"
 

@@ -14,7 +14,7 @@ from symphony_fl.learning.skills import SKILLS
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.base import ProposalError, SkillError, Task, TeachableSkill
 from symphony_fl.learning.skills.few_shot import LONGEST, FewShotSkill
-from symphony_fl.learning.tasks import TaskSampler, held_out
+from symphony_fl.learning.tasks.task_sampler import TaskSampler, held_out
 
 NAMES = ("addition", "larger", "smaller", "next_number", "first_letter", "word_problem")
 seeds = st.integers(min_value=0, max_value=2**32 - 1)

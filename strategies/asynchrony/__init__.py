@@ -1,0 +1,1 @@
+"""Runs without a round barrier: clocks.py says whose job ends next, dispatcher.py gets jobs answered."""

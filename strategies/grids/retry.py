@@ -1,0 +1,101 @@
+"""A grid that asks again where no answer comes, for strategies whose rounds are in step.
+
+A message dies with the node that has fetched it. Flower says so once it sees that the node is away; but a node that is
+killed and back before anybody has looked is never missed: the message counts as delivered, nobody works on it, and the
+round waits for it as long as it waits for anything (a chaos run, flwr 1.41: by the SuperLink's books a node was away
+for 0.1 s). An agent that is asked for the same round twice answers twice the same, so asking again is always safe.
+
+How long an answer may take is each node's own (`adaptive_timeouts.py`). What is sent again is in no books: it is rare,
+and the log says it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from logging import WARNING
+
+from flwr.app import Message
+from flwr.common import log
+from flwr.serverapp import Grid
+
+from strategies.grids.adaptive_timeouts import AdaptiveTimeouts
+from strategies.grids.wrapper import GridWrapper
+
+LEAST_SECONDS = 60.0  # Flower notices within about as many that a node is away
+DEVIATIONS = 6.0
+
+
+@dataclass(eq=False)
+class _Question:
+    """A message that is not answered yet: when it was sent first (monotonic seconds), how often in all."""
+
+    message: Message
+    began: float
+    times: int = 1
+
+    @property
+    def key(self) -> tuple[int, str]:
+        told = self.message.metadata
+        return told.dst_node_id, told.message_type
+
+
+class RetryGrid(GridWrapper):
+    """As above.
+
+    Parameters
+    ----------
+    grid : Flower's, or one around it
+    least : seconds that any answer may take
+    most : seconds after which a node is asked again whatever it took before
+    """
+
+    def __init__(self, grid: Grid, least: float = LEAST_SECONDS, most: float = 3600.0) -> None:
+        super().__init__(grid)
+        self._deadlines = AdaptiveTimeouts(DEVIATIONS, least, most)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send, and wait for the replies; those that have not come after `timeout` seconds are missing."""
+        messages, began = list(messages), time.monotonic()
+        taken = set(self.push_messages(messages))  # the others Flower did not take
+        waiting = {  # by the name of every message under way: a question that was asked again has several
+            message.metadata.message_id: _Question(message, began)
+            for message in messages
+            if message.metadata.message_id in taken
+        }
+        found: list[Message] = []
+        while waiting and (timeout is None or time.monotonic() - began < timeout):
+            new = list(self.pull_messages(waiting))
+            for reply in new:
+                question = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if question is None:  # both of two came at once
+                    continue
+                if reply.has_error() and question in waiting.values():
+                    continue  # of a message that is lost; it has been sent again
+                found.append(reply)
+                waiting = {name: other for name, other in waiting.items() if other is not question}
+                if not reply.has_error():
+                    self._deadlines.answered(*question.key, time.monotonic() - began)
+            if waiting and not new:
+                waiting |= self._ask_again(waiting.values())
+                time.sleep(self.pause_seconds)
+        return found
+
+    def _ask_again(self, waiting: Iterable[_Question]) -> dict[str, _Question]:
+        """Whatever has waited for too long, once more; by the names it went under."""
+        again: dict[str, _Question] = {}
+        for question in {id(question): question for question in waiting}.values():
+            patience = self._deadlines.of(*question.key, question.times - 1)
+            if time.monotonic() - question.began <= patience:
+                continue
+            question.times += 1
+            told = question.message.metadata
+            message = Message(question.message.content, told.dst_node_id, told.message_type, ttl=told.ttl)
+            taken = set(self.push_messages([message]))  # which gives the message its name
+            if message.metadata.message_id in taken:
+                log(WARNING, "node %d has not answered; asked again (%d)", told.dst_node_id, question.times)
+                again[message.metadata.message_id] = question
+        return again

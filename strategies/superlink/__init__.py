@@ -1,0 +1,1 @@
+"""Flower's SuperLink behind a credential (guard.py), and its executor of ServerApps (executor.py)."""

@@ -1,0 +1,188 @@
+"""From a recipe to what learns: policy, memory, sampler of tasks and learner of an agent.
+
+torch and TRL are imported only when something is built with them, so the server can import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from symphony_fl.build.components import agent_skills, install_sources
+from symphony_fl.config.recipe import Recipe
+from symphony_fl.learning.memory.memory import Memory
+from symphony_fl.learning.rl.shared_reward import SharedReward
+from symphony_fl.learning.skills import Task, get_skill
+from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.learning.tasks.curriculum import Curriculum
+from symphony_fl.learning.tasks.replay import ReplaySampler
+from symphony_fl.learning.tasks.task_sampler import Sampler, TaskSampler
+
+if TYPE_CHECKING:
+    from symphony_fl.learning.model.adapters import Policy
+    from symphony_fl.learning.report import LearnReport
+    from symphony_fl.learning.rl.grpo import Baseline
+    from symphony_fl.learning.rl.grpo_settings import GRPOSettings
+
+
+class Learner(Protocol):
+    """What improves an adapter for a round."""
+
+    def improve(self, round: int, steps: int) -> LearnReport: ...
+
+    def state(self) -> dict[str, np.ndarray]: ...
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None: ...
+
+
+def recipe_policy(recipe: Recipe) -> Policy:
+    """Base model and adapter of this process; loads them at the first call."""
+    import torch
+
+    from symphony_fl.learning.model.adapters import get_policy
+
+    # Agents run side by side: two threads under contention were 3 to 30 times slower than one.
+    torch.set_num_threads(1)
+    model, adapter = recipe.model, recipe.adapter
+    return get_policy(
+        model.name,
+        model.quantization,
+        model.dtype,
+        model.device,
+        adapter.kind,
+        adapter.rank,
+        adapter.alpha,
+        adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
+    )
+
+
+def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:
+    """The agent's memory in that file, opened; None where the recipe has none."""
+    options = recipe.memory
+    return Memory(path, capacity=options.capacity, window=options.window) if options.capacity else None
+
+
+def recipe_reward(recipe: Recipe, agent: int) -> SharedReward:
+    """What an agent hears of everybody's rewards (section 5.2 (4)), fresh."""
+    options = recipe.reward
+    return SharedReward(
+        agent, recipe.agents, recipe.tasks.skills, options.window, options.delay, options.trim
+    )
+
+
+def recipe_learner(
+    recipe: Recipe,
+    policy: Policy,
+    agent: int,
+    memory: Memory | None,
+    shared: Mapping[str, float],
+    received: Sequence[Task] = (),
+) -> Learner:
+    """The agent's learner over its own skills. Its seed derives from (run, agent); rounds add theirs.
+
+    The memory is read here, as of the round's beginning, and `shared` holds the shared reward of each skill that has
+    one: a learner is for one round. `received` are tasks of the neighbours, for self-play.
+    """
+    install_sources(recipe)  # an agent's messages may each come to a fresh process
+    seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
+    settings = grpo_settings(recipe)
+    if recipe.selfplay.enabled:
+        assert memory is not None  # check_recipe sees to it
+        return _selfplay(recipe, policy, agent, memory, settings, seed, shared, received)
+    sampler = _sampler(recipe, agent, memory, seed)
+    if recipe.learner.name == "trl":
+        from symphony_fl.learning.rl.trl_grpo import TRLGRPO  # takes many seconds and half a gigabyte
+
+        return TRLGRPO(policy, sampler, settings, seed)
+    from symphony_fl.learning.rl.grpo import GRPO
+
+    return GRPO(policy, sampler, settings, seed, _baseline(recipe, shared))
+
+
+def _baseline(recipe: Recipe, shared: Mapping[str, float]) -> Baseline | None:
+    from symphony_fl.learning.rl.grpo import Baseline
+
+    return Baseline(shared, recipe.reward.weight) if recipe.reward.shared in ("baseline", "both") else None
+
+
+def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sampler:
+    """p(T | M, theta) of eq. 5 over generated tasks."""
+    skills = agent_skills(recipe, agent)
+    if memory is None:
+        return TaskSampler(skills, seed)
+    fresh: Sampler = TaskSampler(skills, seed)
+    if recipe.curriculum.name == "learnability":
+        fresh = Curriculum(
+            skills,
+            memory.counts(recipe.memory.discount),
+            seed,
+            floor=recipe.curriculum.floor,
+            mastery=recipe.curriculum.mastery,
+        )
+    return ReplaySampler(fresh, memory, recipe.memory.replay, seed) if recipe.memory.replay else fresh
+
+
+def _selfplay(
+    recipe: Recipe,
+    policy: Policy,
+    agent: int,
+    memory: Memory,
+    settings: GRPOSettings,
+    seed: int,
+    shared: Mapping[str, float],
+    received: Sequence[Task],
+) -> Learner:
+    from symphony_fl.learning.selfplay.bootstrap import Bootstrap
+    from symphony_fl.learning.selfplay.selfplay import SelfPlay, SelfPlaySettings
+
+    options = recipe.selfplay
+    play = SelfPlaySettings(
+        group=options.group,
+        weight=options.weight,
+        discount=recipe.memory.discount,
+        floor=recipe.curriculum.floor,
+        mastery=recipe.curriculum.mastery,
+        examples=options.examples,
+        shared_weight=recipe.reward.weight if recipe.reward.shared in ("proposer", "both") else 0.0,
+        share=options.share,
+        free=options.proposer == "free",
+    )
+    skills = [
+        skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
+    ]
+    bootstrap = None
+    if options.bootstrap:
+        teachers = [
+            skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)
+        ]
+        bootstrap = Bootstrap(teachers, options.bootstrap, settings.prompts, recipe.seed, play.free)
+    baseline = _baseline(recipe, shared)
+    return SelfPlay(policy, skills, memory, settings, play, seed, bootstrap, shared, baseline, received)
+
+
+def grpo_settings(recipe: Recipe) -> GRPOSettings:
+    """What a step of eq. 7 is."""
+    from symphony_fl.learning.rl.grpo_settings import GRPOSettings
+
+    options = recipe.learner
+    return GRPOSettings(
+        prompts=options.prompts,
+        samples=options.samples,
+        learning_rate=options.learning_rate,
+        max_new_tokens=options.max_new_tokens,
+        betas=(options.beta1, options.beta2),
+        weight_decay=options.weight_decay,
+        clip_low=options.clip_low,
+        clip_high=options.clip_high,
+        kl=options.kl,
+        normalization=options.normalization,
+        scale_rewards=options.scale_rewards,
+        max_grad_norm=options.max_grad_norm,
+        temperature=options.temperature,
+        inner_epochs=options.inner_epochs,
+        ratio=options.ratio,
+        ratio_cap=options.ratio_cap,
+    )

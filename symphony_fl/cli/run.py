@@ -1,0 +1,75 @@
+"""Runs that people watch: one with its summary, or several one after the other (`main.py`)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.launch.display import Display, display
+from symphony_fl.launch.flower import LaunchError, new_run_folder, run_recipe
+from symphony_fl.launch.runtime import FLOWER, IN_PROCESS, Runner, runner
+
+
+def run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """On this machine alone, or on the devices of a network; its result."""
+    if options.network is not None and options.runtime == IN_PROCESS:
+        raise RecipeError("--in-process: agents of --network are processes on devices; name one of the two")
+    if options.network is None:
+        _check_simulated(recipe)
+    what = "Flower" if options.runtime == FLOWER else "agents in-process"
+    print(
+        f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting {what} ..."
+    )
+    print(f"folder {folder}", flush=True)
+    with display() as shown:
+        if options.network is None:
+            with runner(options.runtime, shown.step) as run_it:
+                result = run_it(recipe, folder, shown.line, steps=shown.step)
+        else:
+            result = _run_on(options.network, recipe, folder, shown)
+    return result
+
+
+def _run_on(network: str, recipe: Recipe, folder: Path, shown: Display) -> dict[str, Any]:
+    """On the devices of that network."""
+    from symphony_fl.cli.edge import network_folder
+    from symphony_fl.edge.network import network_superlink
+
+    with network_superlink(network_folder(network)) as link:
+        return run_recipe(link, recipe, folder, shown.line, steps=shown.step)
+
+
+def run_each(todo: Sequence[tuple[str, Recipe]], runtime: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, its result) of one run after the other; Flower is not started where there is nothing to do."""
+    if not todo:
+        return
+    for _, recipe in todo:
+        _check_simulated(recipe)
+    with display() as shown, runner(runtime, shown.step) as run_it:
+        for number, (name, recipe) in enumerate(todo, start=1):
+            shown.heading(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}")
+            yield name, _run_or_report(run_it, recipe, runtime, shown)
+
+
+def _check_simulated(recipe: Recipe) -> None:
+    """Refuse what only devices can do."""
+    if recipe.exchange.transport != "superlink":
+        raise RecipeError(
+            f"exchange.transport = {recipe.exchange.transport!r}: must be 'superlink' on one machine alone; "
+            "for devices say --network DIR"
+        )
+
+
+def _run_or_report(run_it: Runner, recipe: Recipe, runtime: str, shown: Display) -> dict[str, Any]:
+    """A failed run is a row of the comparison, not its end."""
+    folder = new_run_folder(recipe)
+    try:
+        return run_it(recipe, folder, shown.line, steps=shown.step)
+    except LaunchError as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        failed = {"recipe": recipe.name, "seed": recipe.seed, "status": "failed", "error": str(error)}
+        return failed | {"recipe_digest": recipe.digest, "folder": str(folder), "runtime": runtime}

@@ -1,0 +1,138 @@
+"""`symphony timing`: when a run would have reached an accuracy, on its recipe's devices and on given links."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.metrics.history import History
+from symphony_fl.simulation.device_profiles import Fleet, recipe_fleet
+from symphony_fl.storage.folders import write_json
+
+Row = dict[str, float | str | None]
+
+
+def timing(options: argparse.Namespace) -> int:
+    """Simulated time to an accuracy of runs that are done, on their recipes' devices and links of given Mbit/s."""
+    rows: list[Row] = []
+    for folder in options.folders:
+        recipe, history = _run(Path(folder).expanduser())
+        rows += timing_rows(history, recipe, options.accuracy, options.mbit, Path(folder).name)
+    print(timing_table(rows, options.accuracy))
+    if options.json:
+        write_json(Path(options.json).expanduser(), {"rows": rows})
+    return 0
+
+
+def timing_rows(
+    history: History, recipe: Recipe, accuracy: float, megabits: Sequence[float], name: str
+) -> list[Row]:
+    """One row per link speed: seconds to the accuracy and of the whole run; on the recipe's own links where none are
+    named. A run out of step has a row for the links it lived with only.
+
+    Raises
+    ------
+    RecipeError
+        The run has no time on any of them, and why.
+    """
+    from symphony_fl.simulation.round_time import (  # loads networkx
+        TimeError,
+        evaluated_seconds,
+        time_to_accuracy,
+    )
+
+    own = recipe_fleet(recipe)
+    fleets: list[Fleet] = [own.connected(speed) for speed in megabits] or [own]
+    rows: list[Row] = []
+    refused = ""
+    for fleet in fleets:
+        try:
+            seconds = evaluated_seconds(history, recipe, fleet)
+        except TimeError as error:
+            refused = str(error)
+            continue
+        reached = time_to_accuracy(history, accuracy, recipe, fleet)
+        reports = history.mean("evaluate", "accuracy/mean")
+        rows.append(
+            {
+                "run": name,
+                "strategy": recipe.strategy,
+                "mbit": _links(fleet),
+                "seconds_to_accuracy": reached,
+                "seconds": seconds[max(seconds)] if seconds else None,
+                "accuracy_after": reports[max(reports)] if reports else None,
+            }
+        )
+    if not rows:
+        raise RecipeError(f"{name}: {refused}")
+    return rows
+
+
+def timing_table(rows: Sequence[Row], accuracy: float) -> str:
+    """For a terminal."""
+    head = ("run", "strategy", "Mbit/s", f"s to {accuracy:g}", "s in all", "accuracy after")
+    lines = [head]
+    for row in rows:
+        lines.append(
+            (
+                str(row["run"]),
+                str(row["strategy"]),
+                str(row["mbit"]),
+                _number(row["seconds_to_accuracy"], ",.1f", "never"),
+                _number(row["seconds"], ",.1f", "-"),
+                _number(row["accuracy_after"], ".3f", "-"),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def add_timing(
+    command: Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser],
+) -> None:
+    """The subcommand."""
+    sub = command("timing", timing)
+    sub.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")
+    sub.add_argument("--accuracy", type=float, default=0.8, help="mean over agents and skills (default: 0.8)")
+    sub.add_argument(
+        "--mbit",
+        type=_megabits,
+        nargs="+",
+        default=[],
+        help="link speeds, e.g. 1 10 100 (default: the recipe's)",
+    )
+    sub.add_argument("--json", metavar="FILE", help="write the rows as JSON")
+
+
+def _run(folder: Path) -> tuple[Recipe, History]:
+    for name in ("recipe.json", "history.jsonl", "result.json"):
+        if not (folder / name).is_file():
+            raise RecipeError(f"{folder}: holds no run that is done (no {name})")
+    return load_recipe(str(folder / "recipe.json")), History(folder / "history.jsonl")
+
+
+def _links(fleet: Fleet) -> str:
+    """Mbit/s of all links, as a recipe would say it."""
+    links = {(item.up, item.down) for item in fleet.agents}
+    if len(links) > 1:
+        return "mixed"
+    up, down = links.pop()
+    if math.isinf(up):
+        return "no limit"
+    return f"{up:g}" if up == down else f"{up:g}/{down:g}"
+
+
+def _megabits(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
+    return value
+
+
+def _number(value: float | str | None, form: str, missing: str) -> str:
+    return missing if value is None else format(value, form)

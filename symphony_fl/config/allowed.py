@@ -1,0 +1,41 @@
+"""What a received recipe may name of a device: the models this project ships, and what the device's owner listed.
+
+A model's name and a data source can be a folder or a repository of the hub: whoever sends recipes could make a device
+load what lies anywhere, and learn from the errors what lies where. So nothing is looked up before it is allowed, and
+the refusal is the same whether it is there or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symphony_fl.config.recipe import Recipe, RecipeError
+
+SHIPPED_MODELS = ("tiny", "smollm2")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """models: further values of `model.name`. sources: entries of `tasks.sources`, word for word."""
+
+    models: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+    def check(self, recipe: Recipe) -> None:
+        """Looks at the recipe alone.
+
+        Raises
+        ------
+        RecipeError
+            It names what the owner did not list.
+        """
+        if recipe.model.name not in SHIPPED_MODELS and recipe.model.name not in self.models:
+            raise RecipeError(
+                f"model.name = {recipe.model.name!r}: must be {' or '.join(SHIPPED_MODELS)} on a device whose owner "
+                "allows no other (symphony up --model NAME)"
+            )
+        for entry in recipe.tasks.sources:
+            if entry not in self.sources:
+                raise RecipeError(
+                    f"tasks.sources: {entry!r}: must be one that the device's owner allows (symphony up --source ENTRY)"
+                )

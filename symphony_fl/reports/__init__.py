@@ -1,0 +1,1 @@
+"""Results for people: plots.py, tables.py, html.py."""

@@ -1,0 +1,90 @@
+"""`symphony replay`: bring runs' spools to their tracking store, once it is back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from symphony_fl.config.recipe import RecipeError
+from symphony_fl.storage.folders import locked, symphony_folder
+from symphony_fl.tracking.spool import ENTRIES, STATE, Spool, SpoolError
+
+SECONDS, PATIENCE = 3600.0, 60  # for all of a run's entries; for one request
+CLAIM_SECONDS = 2.0
+
+
+def replay_runs(options: argparse.Namespace) -> int:
+    """Bring what a tracking store missed there, from the folders of runs."""
+    if options.run == "all":
+        folders = sorted(path.parent for path in (symphony_folder() / "runs").glob(f"*/{ENTRIES}"))
+    else:
+        folders = [_folder(options.run)]
+    done = [_replay_one(folder, options.uri) for folder in folders]
+    return 0 if all(done) else 1
+
+
+def _replay_one(folder: Path, uri: str | None) -> bool:
+    """Whether all of a run is in its store. One that cannot be replayed now does not keep the others from it."""
+    try:
+        return _replay(folder, uri) == 0
+    except (RecipeError, SpoolError) as error:
+        print(f"symphony: {error}", file=sys.stderr)
+        return False
+
+
+def _replay(folder: Path, uri: str | None) -> int:
+    """Deliver one run's entries; how many are left.
+
+    Raises
+    ------
+    RecipeError
+        The run goes on at this moment, or names no store.
+    SpoolError
+        Its files are damaged.
+    """
+    busy = RecipeError(f"{folder}: another process works in this folder; it delivers by itself")
+    with locked(folder / "run.lock", CLAIM_SECONDS, busy):
+        spool = Spool(folder)
+        before = spool.pending
+        if before:
+            _deliver(spool, folder, uri or str(spool.state.get("uri", "")))
+        spool.close()
+    refused = spool.state.get("refused", 0)
+    print(
+        f"{folder.name}: {before - spool.pending} delivered, {spool.pending} left"
+        + (f", {refused} refused by the store" if refused else "")
+    )
+    return spool.pending
+
+
+def _deliver(spool: Spool, folder: Path, uri: str) -> None:
+    from symphony_fl.tracking.mlflow_store import Store, StoreAway, replay  # loads MLflow
+
+    if not uri:
+        raise RecipeError(f"{folder / STATE}: names no tracking store; say --uri URI")
+    try:
+        replay(spool, Store(uri, spool.state), folder, SECONDS, PATIENCE)
+    except StoreAway as error:
+        print(f"  {error}")
+
+
+def add_replay(
+    command: Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser],
+) -> None:
+    """The subcommand."""
+    sub = command("replay", replay_runs)
+    sub.add_argument(
+        "run", metavar="RUN|all", help="folder or name of a run; all: every run under ~/.symphony-fl/runs"
+    )
+    sub.add_argument(
+        "--uri", help="the store, where it is another one by now (none of the run must be there yet)"
+    )
+
+
+def _folder(named: str) -> Path:
+    for folder in (Path(named).expanduser(), symphony_folder() / "runs" / named):
+        if (folder / ENTRIES).is_file():
+            return folder.resolve()
+    raise RecipeError(f"{named}: holds no run with anything to replay (no {ENTRIES})")
