@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device import greeting, health, start_agent
+from device import fork_agent, greeting, health
 
 from clients.home import homes as homes_module
 from clients.home.founding import FOUNDING, HomeError
@@ -301,7 +301,7 @@ def test_homes_that_were_not_trained_in_give_way_and_others_never(
 def test_a_device_on_its_socket_is_not_locked_out_and_refuses_a_harmed_key(tmp_path: Path) -> None:
     """The deployed way: agent process and messenger."""
     device = tmp_path / "device"
-    process = start_agent(device, 0)
+    process = fork_agent(device, 0)
     path = device / "agent.sock"
     try:
         for number in range(70):

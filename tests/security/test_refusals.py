@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from device import greeting, order, start_agent
+from device import fork_agent, greeting, order
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
@@ -31,7 +31,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("device")
     os.environ["PLANTED"] = SECRET
     listed = folder / "listed"
-    process = start_agent(
+    process = fork_agent(
         folder, 0, "--model", str(listed), "--model", "tiny2", "--source", f"nq={listed}:train"
     )
     yield folder

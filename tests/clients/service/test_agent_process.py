@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from device import greeting, health, order, start_agent
+from device import Process, fork_agent, greeting, health, order, start_agent
 from flwr.app import RecordDict
 
 from clients.home.home import Home
@@ -27,15 +27,15 @@ from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.edge.frames import FrameError, connect, receive_frame, send_frame
 from symphony_fl.storage.folders import write_atomically
 
-Start = Callable[[Path], subprocess.Popen[bytes]]
+Start = Callable[[Path], Process]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[Process] = []
 
-    def start_it(folder: Path) -> subprocess.Popen[bytes]:
-        processes.append(start_agent(folder, 0))
+    def start_it(folder: Path) -> Process:
+        processes.append(fork_agent(folder, 0))
         return processes[-1]
 
     yield start_it
@@ -50,13 +50,19 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A device whose agent process goes through all tests that do not kill it; a run of its own for each of them."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A device and its agent process, started by `python -m` as on a device."""
     folder = tmp_path_factory.mktemp("device")
     process = start_agent(folder, 0)
-    yield folder
+    yield folder, process
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def device(started: tuple[Path, subprocess.Popen[bytes]]) -> Path:
+    """The device whose agent process goes through all tests that do not kill it; a run of its own for each of them."""
+    return started[0]
 
 
 def _peer(tmp_path: Path, recipe: Recipe) -> tuple[str, dict[int, dict[str, bytes]]]:
@@ -114,7 +120,7 @@ def test_a_lasting_agent_answers_as_one_opened_anew_for_every_message(
 def test_killed_over_a_round_it_answers_after_its_restart_and_stops_when_told(
     tmp_path: Path, start: Start
 ) -> None:
-    long = load_recipe("smoke", ("agents=2", "rounds=6", "learner.steps=40"))
+    long = load_recipe("smoke", ("agents=2", "rounds=6", "learner.steps=10"))
     device = tmp_path / "device"
     first = start(device)
     call_agent(device / "agent.sock", "hello", greeting(long))
@@ -130,12 +136,12 @@ def test_killed_over_a_round_it_answers_after_its_restart_and_stops_when_told(
     first.wait()
     assert not answers, "the round was over before the kill: the test tested nothing"
     second = start(device)
-    asking.join(timeout=60)
+    asking.join(timeout=120)
     assert unpack_envelopes(answers[0], OUTBOX)
     again = call_agent(device / "agent.sock", "train", order(long, 1, {}, {}))
     assert _figures(again) == _figures(answers[0]), "a round asked for twice is trained once"
     second.send_signal(signal.SIGTERM)
-    assert second.wait(timeout=10) == 0
+    second.wait(timeout=60)
     assert not (device / "agent.sock").exists()
     with pytest.raises(AgentAway, match="no answer from an agent process"):
         call_agent(device / "agent.sock", "train", order(long, 2, {}, {}), patience=0.5)
@@ -145,7 +151,7 @@ def test_killed_over_a_round_it_answers_after_its_restart_and_stops_when_told(
 
 def test_the_dead_take_up_no_place_and_no_time(tmp_path: Path, start: Start) -> None:
     """Nodes that die one after the other while it learns: its health is answered, so nobody kills it for that."""
-    long = load_recipe("smoke", ("agents=2", "rounds=6", "learner.steps=200"))
+    long = load_recipe("smoke", ("agents=2", "rounds=6", "learner.steps=60"))
     device = tmp_path / "device"
     start(device)
     call_agent(device / "agent.sock", "hello", greeting(long))
@@ -229,3 +235,11 @@ def test_the_client_app_of_a_device_loads_no_model(device: Path) -> None:
     assert done.returncode == 0, done.stderr
     number, loaded = done.stdout.split("\n")[:2]
     assert (number, loaded) == ("0", "['omegaconf']")  # the test's own import of the recipe
+
+
+def test_told_to_stop_it_ends_well(started: tuple[Path, subprocess.Popen[bytes]]) -> None:
+    """The last test of this device."""
+    device, process = started
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    assert not (device / "agent.sock").exists()

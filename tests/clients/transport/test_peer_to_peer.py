@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from device import greeting
 from devices_on_grid import Devices
+from tracking_store import new_store
 
 from clients.service.service import Service
 from symphony_fl.build.components import check_recipe
@@ -25,8 +26,10 @@ def recipe_of(transport: str, *overrides: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    """One store for all tests."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    new_store(tmp_path_factory, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import agent_template
 from flwr.app import ConfigRecord, RecordDict
 
 from clients.protocol.messages import CONFIG, MAIL, NONCE, ROUND, pack_envelopes, pack_greeting
@@ -20,28 +21,54 @@ from symphony_fl.edge.frames import HEALTH, connect, receive_frame, send_frame
 RUN = "a-run"
 
 
+class Process(Protocol):
+    """What tests do with an agent process."""
+
+    def poll(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int | None: ...
+
+
 def start_agent(folder: Path, number: int, *options: str) -> subprocess.Popen[bytes]:
     """`python -m clients.service.agent_process`, answering."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "clients.service.agent_process",
-        "--device",
-        str(folder),
-        "--number",
-        str(number),
-        *options,
-    ]
+    arguments, log = _prepare(folder, number, options)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     }
-    with (folder / "agent.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clients.service.agent_process", *arguments],
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+    _await_answer(process, folder)
+    return process
+
+
+def fork_agent(folder: Path, number: int, *options: str) -> Process:
+    """The same, forked from a process that has loaded torch and the model (`agent_template.py`)."""
+    arguments, log = _prepare(folder, number, options)
+    process = agent_template.fork_agent(arguments, log)
+    _await_answer(process, folder)
+    return process
+
+
+def _prepare(folder: Path, number: int, options: tuple[str, ...]) -> tuple[list[str], Path]:
+    """Arguments and log of an agent process."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return ["--device", str(folder), "--number", str(number), *options], folder / "agent.log"
+
+
+def _await_answer(process: Process, folder: Path) -> None:
     while process.poll() is None:
         try:
             health(folder)
-            return process
+            return
         except OSError:
             time.sleep(0.05)
     raise AssertionError((folder / "agent.log").read_text()[-3000:])

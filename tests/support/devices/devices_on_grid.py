@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from device import start_agent
+from device import Process, fork_agent
 from flwr.app import Message
 from loopback import Loopback
 
@@ -31,7 +30,7 @@ class Devices:
     def __init__(self, folder: Path, agents: int) -> None:
         self.folder = folder
         self.loop = Loopback(self.answer)
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.processes: dict[int, Process] = {}
         self.uploaded: dict[str, int] = {}
         self.mortal: set[int] = set()
         for number in range(agents):
@@ -43,7 +42,7 @@ class Devices:
 
     def start(self, number: int) -> None:
         options = ("--direct", "127.0.0.1:0")
-        self.processes[number] = start_agent(self.device(number), number, *options)
+        self.processes[number] = fork_agent(self.device(number), number, *options)
 
     def kill(self, number: int) -> None:
         """SIGKILL, with its endpoint."""
