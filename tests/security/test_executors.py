@@ -1,4 +1,7 @@
-"""Executors keep their deadlines: queries and programs that hang inside one C call, flood or take all memory."""
+"""The executor of SQL keeps its deadlines: queries that hang inside one C call, flood or take all memory.
+
+The fast tests judge what is refused and why, for some of each kind; those marked slow take all of them, and the time.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from deadlines import in_time
 
-from symphony_fl.learning.executors.python import Call, PythonLimits, run_calls
 from symphony_fl.learning.executors.sql import Database, SqlError, SqlLimits
-from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill
-from symphony_fl.learning.skills.programs.code import CODE
+from symphony_fl.learning.skills import SKILLS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 0.4
-MARGIN = 2.5  # the grace of a clean refusal, a new worker's start, and a busy machine
 SCRIPT = "CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES " + ", ".join(
     f"({n}, 'name {n}')" for n in range(40)
 )
@@ -100,29 +101,39 @@ def database() -> Iterator[Database]:
         yield opened
 
 
-def refusal(database: Database, query: str) -> str:
-    """The reason why a query was refused in time, after which an honest one is answered."""
-    start = time.monotonic()
+def refusal(database: Database, query: str, seconds: float = SECONDS / 2) -> str:
+    """The reason why a query was refused, after which an honest one is answered."""
     with pytest.raises(SqlError) as refused:
-        database.query(query, SqlLimits(seconds=SECONDS))
-    assert time.monotonic() - start < SECONDS + MARGIN
+        database.query(query, SqlLimits(seconds=seconds))
     assert database.query("SELECT max(id) FROM t WHERE name LIKE 'name%'") == [(39,)]
     return refused.value.reason
 
 
-@pytest.mark.parametrize("name", ONE_INSTRUCTION)
+@pytest.mark.parametrize("name", ["ltrim", "trim of each row"])
 def test_one_instruction_that_takes_long_is_killed(database: Database, name: str) -> None:
     assert refusal(database, ONE_INSTRUCTION[name]) == "time"
 
 
-@pytest.mark.parametrize("name", BY_AND_BY)
+@pytest.mark.parametrize("name", ["like", "cross join", "recursion", "sort"])
 def test_a_query_that_takes_long_by_and_by_is_stopped(database: Database, name: str) -> None:
     assert refusal(database, BY_AND_BY[name]) in ("time", "memory", "too_large")
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", ["rows", "wide", "a sort of long texts", "doubling"])
 def test_a_query_that_grows_is_refused(database: Database, name: str) -> None:
     assert refusal(database, LARGE[name]) in ("too_large", "memory", "time", "invalid")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*ONE_INSTRUCTION, *BY_AND_BY, *LARGE])
+def test_any_query_is_refused_in_time(database: Database, name: str) -> None:
+    with in_time(SECONDS):
+        if name in ONE_INSTRUCTION:
+            assert refusal(database, ONE_INSTRUCTION[name], SECONDS) == "time"
+        elif name in BY_AND_BY:
+            assert refusal(database, BY_AND_BY[name], SECONDS) in ("time", "memory", "too_large")
+        else:
+            assert refusal(database, LARGE[name], SECONDS) in ("too_large", "memory", "time", "invalid")
 
 
 @pytest.mark.parametrize("query", FORBIDDEN)
@@ -132,12 +143,17 @@ def test_what_is_no_select_is_forbidden(database: Database, query: str) -> None:
 
 
 def test_a_judged_completion_is_cut_off() -> None:
-    """Through the skill: the reward is 0, soon, and the right answer still earns 1."""
+    """Through the skill: the reward is 0, and the right answer still earns 1."""
     task = SKILLS["text2sql"].generate(np.random.default_rng(0), 1)
-    start = time.monotonic()
     assert SKILLS["text2sql"].verify(task, ONE_INSTRUCTION["ltrim"]) == 0.0
-    assert time.monotonic() - start < 1 + MARGIN
     assert SKILLS["text2sql"].verify(task, task.answer) == 1.0
+
+
+@pytest.mark.slow
+def test_a_judged_completion_is_cut_off_in_time() -> None:
+    task = SKILLS["text2sql"].generate(np.random.default_rng(0), 1)
+    with in_time(1.0):
+        assert SKILLS["text2sql"].verify(task, ONE_INSTRUCTION["ltrim"]) == 0.0
 
 
 def worker(database: Database) -> psutil.Process:
@@ -254,60 +270,7 @@ def test_a_worker_that_was_taken_over_is_not_believed(
     sql_process.PROCESS.close()
     with monkeypatch.context() as patched:
         patched.setattr(sql_process, "_MAIN", said_then)
-        start = time.monotonic()
         with pytest.raises(SqlError) as refused:
             database.query("SELECT 1", SqlLimits(seconds=SECONDS))
-        assert refused.value.reason in ("died", "time") and time.monotonic() - start < SECONDS + MARGIN
+        assert refused.value.reason in ("died", "time")
     assert database.query("SELECT count(*) FROM t") == [(40,)]
-
-
-HANGING = (
-    "10 ** 10 ** x", "'a' * 10 ** (x + 1)", "pow(7, 10 ** x)", "sorted(range(10 ** x))", "str(10 ** 10 ** 6 * x)",
-    "sum(range(10 ** (x + 3)))", "max(range(10 ** (x + 3)))", "[0] * 10 ** (x + 1)", "list(range(10 ** (x + 1)))",
-    "5.5 in range(10 ** (x + 2))", "1 << 10 ** (x + 2)",
-    "math.factorial(10 ** x)", "math.comb(10 ** x, 10 ** x // 2)", "math.perm(10 ** x)", "math.prod(range(1, 10 ** x))",
-    "math.isqrt(10 ** 10 ** 7)", "math.gcd(3 ** 10 ** x, 7)", "math.lcm(*range(1, 10 ** x))",
-    "all(itertools.count(1))", "list(itertools.product(range(x), repeat=30))", "5 in itertools.repeat(x)",
-    "sum(itertools.combinations(range(99), 30), ())", "collections.deque(itertools.count(), 1)",
-    "collections.Counter(itertools.cycle('ab'))", "re.match('(a+)+b', 'a' * 64)", "re.sub('(a|a)*c', '', 'a' * 64)",
-    "''.join(itertools.repeat('a'))", "('a' * 10 ** 6).replace('a', 'b' * 10 ** 5)", "('ab' * 10 ** 7).split('a')",
-    "f'{x:1000000000}'", "'%1000000000d' % x", "bytes(10 ** (x + 2))", "dict.fromkeys(range(10 ** x))",
-    "frozenset(range(10 ** x))", "reversed(sorted('ab' * 10 ** x))", "divmod(10 ** 10 ** x, 3)",
-    "int('1' * 4000) ** 10 ** x",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("expression", HANGING)
-def test_a_c_call_of_python_ends_at_its_deadline(expression: str) -> None:
-    program = f"import math, itertools, collections, re\ndef f(x): return {expression}"
-    limits = PythonLimits(seconds=SECONDS)
-    start = time.monotonic()
-    hung, honest = run_calls([Call(program, (8,)), Call("def f(x): return x", (1,))], limits)
-    assert hung.error and hung.error != "unparsable" and honest.value == 1
-    assert time.monotonic() - start < SECONDS + MARGIN
-
-
-SPIN = "def f(x):\n while x > 0: x = x + 1\n return x"
-SLOW = "def f(x): return sum([y % 7 for y in range({})]) + x"
-
-
-def test_a_batch_has_a_deadline_of_its_own() -> None:
-    start = time.monotonic()
-    found = run_calls([Call(SPIN, (1,))] * 40, PythonLimits(seconds=SECONDS))
-    assert {outcome.error for outcome in found} == {"time"} and len(found) == 40
-    assert time.monotonic() - start < PythonLimits().batch_seconds + 2 * MARGIN
-
-
-def test_six_calls_that_hang_cost_one() -> None:
-    """A proposal was run to the end of six deadlines, twice (14.8 s); a judged program of six."""
-    induction = CODE[2]
-    assert isinstance(induction, ProposingSkill)
-    calls = ", ".join(f"f({n})" for n in range(1, 7))
-    start = time.monotonic()
-    with pytest.raises(ProposalError) as refused:
-        induction.parse_proposal(f"def f(x):\n while x: x = x + 1\n return x  # {calls}", 1)
-    assert refused.value.reason == "executor" and time.monotonic() - start < 1 + MARGIN
-    task = induction.generate(np.random.default_rng(0), 1)
-    start = time.monotonic()
-    assert induction.verify(task, "def f(x):\n while True: x = 1") == 0.0
-    assert time.monotonic() - start < 2 + MARGIN

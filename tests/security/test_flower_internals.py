@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,17 +10,6 @@ import pytest
 
 from clients.flower_patches import internals as flower_internals
 from symphony_fl.cli.main import main
-
-CHANGED = """
-import importlib, sys
-from clients import flower_internals
-module = importlib.import_module(flower_internals.MODULES["node"])
-def _pull_and_store_message(**arguments):
-    "another one"
-module._pull_and_store_message = _pull_and_store_message
-sys.argv[1:] = {arguments!r}
-sys.exit(importlib.import_module({program!r}).main())
-"""
 
 
 def test_the_installed_flower_is_the_known_one() -> None:
@@ -33,29 +22,34 @@ def test_the_installed_flower_is_the_known_one() -> None:
     }  # fmt: skip
 
 
+def _pull_and_store_message(**arguments: object) -> None:
+    """Another one than Flower's."""
+
+
 @pytest.mark.parametrize(
-    "program",
+    ("program", "arguments"),
     [
-        "clients.device.supernode",
-        "clients.device.warm_executor",
-        "clients.flower_patches.internals",
+        ("clients.device.supernode", ("--insecure", "--superlink", "127.0.0.1:1")),
+        (
+            "clients.device.warm_executor",
+            ("--runtime-api-address", "127.0.0.1:1", "--secret-file", "/dev/null"),
+        ),
+        ("clients.flower_patches.internals", ()),
     ],
 )
-def test_no_program_starts_with_a_changed_function(program: str) -> None:
-    arguments = {
-        "clients.device.supernode": ["--insecure", "--superlink", "127.0.0.1:1"],
-        "clients.device.warm_executor": [
-            "--runtime-api-address",
-            "127.0.0.1:1",
-            "--secret-file",
-            "/dev/null",
-        ],
-        "clients.flower_patches.internals": [],
-    }[program]
-    code = CHANGED.format(arguments=arguments, program=program)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 3, done.stderr
-    assert done.stderr.strip().endswith("_pull_and_store_message differs from the one that devices rely on")
+def test_no_program_starts_with_a_changed_function(
+    program: str,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main_of_program = importlib.import_module(program).main
+    flowers = importlib.import_module(flower_internals.MODULES["node"])
+    monkeypatch.setattr(flowers, "_pull_and_store_message", _pull_and_store_message)
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    assert main_of_program() == 3
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("_pull_and_store_message differs from the one that devices rely on")
 
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -94,16 +94,13 @@ def test_nothing_of_flower_answers_without_a_credential_and_no_body_is_read(guar
 
 
 def test_small_requests_to_the_runtime_need_a_task_too(guard: Guard) -> None:
-    for _, path in _routes(guard):
-        if path.startswith("/v1/runtime/"):
-            for headers in (
-                {},
-                {"flwr-task-token": "0" * 64},
-                {"authorization": f"Bearer {OPERATOR.decode()}"},
-            ):
-                assert (
-                    _ask(guard, "POST", path, headers=PROTOBUF | headers, content=b"").status_code == 401
-                ), path
+    paths = [path for _, path in _routes(guard) if path.startswith("/v1/runtime/")]
+    assert len(paths) > 10
+    wrong = ({}, {"flwr-task-token": "0" * 64}, {"authorization": f"Bearer {OPERATOR.decode()}"})
+    for path in paths:
+        for headers in wrong:
+            answer = _ask(guard, "POST", path, headers=PROTOBUF | headers, content=b"")
+            assert answer.status_code == 401, path
 
 
 def test_with_the_credential_operators_and_the_proxy_are_served(guard: Guard) -> None:
@@ -159,30 +156,41 @@ def test_the_insides_of_flower_that_are_relied_on_are_there_and_others_are_refus
             known()
 
 
+@pytest.fixture
+def refused_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], str]:
+    """refused_start() -> why the program does not start without Flower's secret; that it came to serve is an error."""
+
+    def start() -> str:
+        operator, _ = credentials(tmp_path)
+        monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+        monkeypatch.setattr(sys, "argv", ["guard", "--operator", str(operator), "--", "--insecure"])
+        monkeypatch.setattr(superlink.uvicorn, "run", None)
+        assert superlink.main() == 3
+        return capsys.readouterr().err
+
+    return start
+
+
 @pytest.mark.parametrize("name", ["FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API"])
-def test_flowers_other_doors_stay_shut(tmp_path: Path, name: str) -> None:
+def test_flowers_other_doors_stay_shut(
+    refused_start: Callable[[], str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert f"{name}: must not be set" in refused_start()
+
+
+def test_without_flowers_secret_there_is_no_superlink(refused_start: Callable[[], str]) -> None:
+    assert "anybody could take a task" in refused_start()
+
+
+def test_as_a_process_it_refuses_too(tmp_path: Path) -> None:
     operator, _ = credentials(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "strategies.superlink.guard", "--operator", str(operator), "--", "--insecure"],
-        env=os.environ | {name: "1"}, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"FLWR_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 3 and f"{name}: must not be set" in done.stderr
-
-
-def test_without_flowers_secret_there_is_no_superlink(tmp_path: Path) -> None:
-    operator, _ = credentials(tmp_path)
-    command = [
-        sys.executable,
-        "-m",
-        "strategies.superlink.guard",
-        "--operator",
-        str(operator),
-        "--",
-        "--insecure",
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=os.environ | {"FLWR_HOME": str(tmp_path)}
-    )
     assert done.returncode == 3 and "anybody could take a task" in done.stderr
 
 
