@@ -15,6 +15,7 @@ Durable commits are in it: each agent writes its home through to the disk once a
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,18 +45,25 @@ def row(agents: int, agents_per_node: int, rounds: int = ROUNDS) -> dict[str, An
     recipe = still_recipe(agents, agents_per_node, rounds + 2)
     with tempfile.TemporaryDirectory(prefix="symphony-relay-") as name, private_superlink() as link:
         folder = Path(name) / "run"
-        result = run_recipe(link, recipe, folder, _silent)
-        history = History(folder / "history.jsonl")
-        server = {event.round: event.metrics for event in history.events("server")}
-        history.close()
+        run_recipe(link, recipe, folder, _silent)
+        return figures(recipe, folder)
+
+
+def figures(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The row of a finished run of a recipe of `still_recipe`."""
+    result = json.loads((folder / "result.json").read_text())
+    history = History(folder / "history.jsonl")
+    server = {event.round: event.metrics for event in history.events("server")}
+    history.close()
+    rounds = recipe.rounds - 2
     # The first round opens what later ones find open, and the last is evaluated: neither is like the others.
     seconds = server[rounds + 1]["seconds"] - server[1]["seconds"]
     return {
-        "agents": agents,
-        "agents_per_node": agents_per_node,
+        "agents": recipe.agents,
+        "agents_per_node": recipe.agents_per_node,
         "rounds": rounds,
         "rounds_per_second": rounds / seconds,
-        "seconds_per_agent_round": seconds / (rounds * agents),
+        "seconds_per_agent_round": seconds / (rounds * recipe.agents),
         "bytes_sent_per_agent": result["bytes_sent_per_agent"],
         "server_peak_bytes": int(max(metrics["peak_bytes"] for metrics in server.values())),
     }

@@ -1,4 +1,4 @@
-"""Real Flower runs: one SuperLink for the session, runs and tracking in a folder of their own."""
+"""Runs in a Symphony folder of their own: through real `flwr run`, in-process, or in the process of the test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_this_process import run_here
+from tracking_store import new_store
 
 from symphony_fl.build.components import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.runtime import InProcess
 
 RunRecipe = Callable[..., dict[str, Any]]
 
@@ -18,6 +21,7 @@ RunRecipe = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def symphony_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("symphony")
+    new_store(tmp_path_factory, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYMPHONY_HOME", str(folder))
         yield folder
@@ -36,5 +40,26 @@ def run(superlink: SuperLink, tmp_path: Path) -> RunRecipe:
     def run_it(name: str, *overrides: str, folder: str = "run") -> dict[str, Any]:
         recipe = check_recipe(load_recipe(name, overrides))
         return run_recipe(superlink, recipe, tmp_path / folder, print)
+
+    return run_it
+
+
+@pytest.fixture
+def run_in_process(symphony_home: Path, tmp_path: Path) -> RunRecipe:
+    """The same for `symphony run --in-process`: processes of ours instead of Flower's and Ray's."""
+
+    def run_it(name: str, *overrides: str, folder: str = "here") -> dict[str, Any]:
+        recipe = check_recipe(load_recipe(name, overrides))
+        return InProcess().run(recipe, tmp_path / folder, print)
+
+    return run_it
+
+
+@pytest.fixture
+def play(symphony_home: Path, tmp_path: Path) -> RunRecipe:
+    """The same in the process of the test (`tests/support/runs/in_this_process.py`), which takes seconds."""
+
+    def run_it(name: str, *overrides: str, folder: str = "run") -> dict[str, Any]:
+        return run_here(name, overrides, tmp_path / folder)
 
     return run_it

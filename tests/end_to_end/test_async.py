@@ -1,4 +1,4 @@
-"""Asynchronous gossip through real `flwr run`: agents of different speeds, true books, the same numbers twice."""
+"""Asynchronous gossip: agents of different speeds, true books, the same numbers twice, also through real `flwr run`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Run = Callable[..., dict[str, Any]]
 SPEEDS = ("strategy=async_gossip", "rounds=3", "clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
 
 
-def test_each_agent_at_its_own_pace_and_everything_booked_once(run: Run, tmp_path: Path) -> None:
-    result = run("smoke", *SPEEDS)
+def test_each_agent_at_its_own_pace_and_everything_booked_once(play: Run, tmp_path: Path) -> None:
+    result = play("smoke", *SPEEDS)
     assert (result["status"], result["rounds"], result["refused"]) == ("completed", 3, {})
     own = result["own_rounds"]
     assert sum(own.values()) == 3 * 3 and own["0"] > own["1"] > own["2"] >= 1
@@ -39,8 +39,8 @@ def test_each_agent_at_its_own_pace_and_everything_booked_once(run: Run, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run) -> None:
-    first, second = (run("smoke", *SPEEDS, folder=folder) for folder in ("first", "second"))
+def test_the_same_recipe_and_seed_give_the_same_adapters(run: Run, play: Run) -> None:
+    first, second = run("smoke", *SPEEDS, folder="first"), play("smoke", *SPEEDS, folder="second")
     assert (
         first["adapter_digests"] == second["adapter_digests"]
         and len(set(first["adapter_digests"].values())) == 3

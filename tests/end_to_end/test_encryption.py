@@ -1,42 +1,27 @@
-"""Encrypted edges through real `flwr run`, with a SuperLink run by an adversary: the same adapters as in the clear."""
+"""Encrypted edges, with a SuperLink run by an adversary: the same adapters as in the clear."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from checkout import copy_checkout
+import pytest
+from hostile_relay import hostile_relay
 
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import private_superlink, run_recipe
 
 Run = Callable[..., dict[str, Any]]
 EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",
-            "agents=4", "rounds=3")  # fmt: skip
+            "agents=4", "rounds=3", "tracking.agents=false")  # fmt: skip
 
 
-def _hostile_checkout(folder: Path) -> Path:
-    copy_checkout(folder)
-    shutil.copy(Path(__file__).with_name("hostile_relay.py"), folder / "strategies" / "hostile_relay.py")
-    gossip = folder / "strategies" / "gossip.py"
-    text = gossip.read_text()
-    line = "from strategies.mailbox import Mailbox\n"
-    assert line in text
-    hostile = "from strategies.hostile_relay import HostileMailbox as Mailbox, swap_keys\nswap_keys()\n"
-    gossip.write_text(text.replace(line, hostile))
-    return folder
-
-
-def test_a_hostile_relay_changes_nothing_and_every_attempt_is_named(run: Run, tmp_path: Path) -> None:
-    calm = run("smoke", *EXCHANGE, folder="calm")
-    app = _hostile_checkout(tmp_path / "hostile-app")
-    recipe = check_recipe(load_recipe("smoke", [*EXCHANGE, "exchange.encryption=edge"]))
-    with private_superlink(app) as link:
-        hostile = run_recipe(link, recipe, tmp_path / "hostile", print, app)
+def test_a_hostile_relay_changes_nothing_and_every_attempt_is_named(
+    play: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = play("smoke", *EXCHANGE, folder="calm")
+    hostile_relay(monkeypatch)
+    hostile = play("smoke", *EXCHANGE, "exchange.encryption=edge", folder="hostile")
 
     assert hostile["adapter_digests"] == calm["adapter_digests"]
     assert hostile["accuracy_after"] == calm["accuracy_after"]

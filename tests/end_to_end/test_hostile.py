@@ -1,12 +1,12 @@
-"""A traitor with a valid key, and an agent that fails, in a real run: refused by name, counted, and the run goes on."""
+"""A traitor with a valid key, and an agent that fails: refused by name, counted, and the run goes on."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from checkout import copy_checkout
+from hostile_agent import agents_with_a_traitor
+from in_this_process import run_here
 from mlflow import MlflowClient
 
 from symphony_fl.build.components import check_recipe
@@ -22,15 +22,9 @@ REFUSED = {
 def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
     symphony_home: Path, tmp_path: Path
 ) -> None:
-    app = copy_checkout(tmp_path / "hostile-app")
-    shutil.copy(Path(__file__).with_name("hostile_app.py"), app / "clients" / "hostile_app.py")
-    settings = (app / "pyproject.toml").read_text()
-    (app / "pyproject.toml").write_text(settings.replace("clients.client_app:app", "clients.hostile_app:app"))
     exchange = ("exchange.selection=topk", "exchange.density=0.1", "exchange.coding=float32")
-    recipe = check_recipe(load_recipe("smoke", ["rounds=3", *exchange]))
-
-    with private_superlink(app) as link:
-        result = run_recipe(link, recipe, tmp_path / "run", print, app)
+    folder = tmp_path / "run"
+    result = run_here("smoke", ["rounds=3", *exchange], folder, agents_with_a_traitor(folder))
 
     assert result["status"] == "completed" and result["rounds"] == 3
     assert set(result["refused"]) == REFUSED
@@ -40,6 +34,7 @@ def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
     experiment = client.get_run(result["mlflow_run"]).info.experiment_id
     children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{result['mlflow_run']}'")
     victims = [child for child in children if child.data.tags["agent"] in "12"]
+    assert len(victims) == 2
     for child in victims:
         assert {f"refused/{name}" for name in REFUSED} <= child.data.metrics.keys()
 

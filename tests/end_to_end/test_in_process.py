@@ -1,4 +1,7 @@
-"""Runs in-process: the adapters of runs through Flower, also after kills; workers that die, and agents that fail."""
+"""Runs in-process: the adapters of runs through Flower, also after kills; workers that die, and agents that fail.
+
+That a calm run of `smoke` has the adapters of one through Flower is in `tests/security/test_simulation.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,9 @@ from typing import Any
 import psutil
 import pytest
 from kill_all import kill_all
-from pair import play
 
 from clients.home.founding import found
-from clients.protocol.messages import unpack_details
-from symphony_fl.build.components import check_recipe
+from strategies.roster import RosterError
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import LaunchError
 from symphony_fl.launch.runtime import InProcess
@@ -28,18 +29,6 @@ from symphony_fl.metrics.history import History
 Run = Callable[..., dict[str, Any]]
 SMALL = ("learner.steps=1", "learner.prompts=4", "learner.samples=4", "tasks.held_out=2", "rounds=2",
          "limits.wait_for_nodes=900")  # fmt: skip
-PAIR = ("agents=2", "rounds=2", "tasks.evaluate_every=2", "tasks.held_out=2")
-
-
-@pytest.fixture
-def run_here(symphony_home: Path, tmp_path: Path) -> Run:
-    """run_here(recipe, *overrides) -> the result of a run in-process in a fresh folder."""
-
-    def run_it(name: str, *overrides: str, folder: str = "here") -> dict[str, Any]:
-        recipe = check_recipe(load_recipe(name, overrides))
-        return InProcess().run(recipe, tmp_path / folder, print)
-
-    return run_it
 
 
 def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
@@ -63,22 +52,12 @@ def children_of(process: psutil.Process, word: str) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if word in " ".join(child.cmdline())]
 
 
-def test_two_agents_learn_what_they_learn_alone(run_here: Run, tmp_path: Path) -> None:
-    result = run_here("smoke", *PAIR)
-    recipe = load_recipe("smoke", PAIR)
-    pair = play(recipe, tmp_path / "pair")
-    # Homes of the pair belong to another run: what is compared is what the agents learned and merged.
-    alone = {str(n): unpack_details(pair.evaluate(n))["adapter"] for n in (0, 1)}
-    assert result["adapter_digests"] == alone and len(set(alone.values())) == 2
-    assert (result["status"], result["runtime"], result["refused"]) == ("completed", "in-process", {})
-
-
 @pytest.mark.slow
-def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) -> None:
+def test_killed_while_agents_learn_and_resumed(run_in_process: Run, tmp_path: Path) -> None:
     """kill -9 of the process that runs the strategy: its workers end with it, and at most the round is lost. Then of
     one worker, in a resumed run: nothing is lost."""
     overrides = ("rounds=5", "tasks.evaluate_every=5", "limits.at_once=2")
-    calm = run_here("smoke", *overrides, folder="calm")
+    calm = run_in_process("smoke", *overrides, folder="calm")
     folder, log = tmp_path / "killed", tmp_path / "killed.log"
     process = start("run", "smoke", *overrides, "--in-process", "--run-dir", str(folder), log=log)
     wait_for_round(folder, 2, process, log)
@@ -104,17 +83,38 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     assert resumed["accuracy_after"] == calm["accuracy_after"]
 
 
-def test_agents_that_fail_are_named(run_here: Run, tmp_path: Path) -> None:
-    """As through Flower: the roster says who did not introduce itself, and why, as soon as nobody can."""
+def _homes_of_another_run(run: Path) -> None:
     for number in range(3):
-        home = tmp_path / "here" / "agents" / f"000{number}"
+        home = run / "agents" / f"000{number}"
         home.mkdir(parents=True)
         found(home, "another", "{}", has_state=False)
+
+
+NAMED = "missing: 0, 1, 2; refused: {}.*belongs to run 'another'"
+
+
+def test_agents_that_fail_are_named(play: Run, tmp_path: Path) -> None:
+    """As soon as nobody can introduce itself the roster says who did not, and why: it does not wait for the others."""
+    _homes_of_another_run(tmp_path / "run")
     began = time.monotonic()
-    with pytest.raises(LaunchError, match="missing: 0, 1, 2; refused: HomeError: .*belongs to run 'another'"):
-        run_here("smoke", "limits.wait_for_nodes=1000")
+    with pytest.raises(RosterError, match=NAMED.format("")):
+        play("smoke", "limits.wait_for_nodes=1000")
     assert time.monotonic() - began < 900
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_agents_that_fail_in_processes_of_their_own_are_named(run_in_process: Run, tmp_path: Path) -> None:
+    _homes_of_another_run(tmp_path / "here")
+    with pytest.raises(LaunchError, match=NAMED.format("HomeError: ")):
+        run_in_process("smoke", "limits.wait_for_nodes=1000")
     assert json.loads((tmp_path / "here" / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_run_that_fails_is_reported_with_its_cause(symphony_home: Path, tmp_path: Path) -> None:
+    unchecked = load_recipe("smoke", ["model.name=/no/such/folder"])
+    with pytest.raises(LaunchError, match="run ended with status 1; .*/no/such/folder.*run.log"):
+        InProcess().run(unchecked, tmp_path / "here", print)
 
 
 ONE = ("limits.at_once=1",)  # Flower's second actor would load for longer than all the others do
@@ -145,9 +145,9 @@ OUT_OF_STEP = ("clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
     ],
 )
 def test_the_adapters_are_those_of_a_run_through_flower(
-    run: Run, run_here: Run, recipe: str, overrides: tuple[str, ...]
+    run: Run, run_in_process: Run, recipe: str, overrides: tuple[str, ...]
 ) -> None:
-    through, here = (run_it(recipe, *SMALL, *overrides) for run_it in (run, run_here))
+    through, here = (run_it(recipe, *SMALL, *overrides) for run_it in (run, run_in_process))
     assert through["runtime"] == "flower" and here["runtime"] == "in-process"
     assert len(through["adapter_digests"]) >= 1
     for name in ("adapter_digests", "accuracy_after", "rounds", "bytes_sent_per_agent", "refused"):
@@ -156,9 +156,9 @@ def test_the_adapters_are_those_of_a_run_through_flower(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["flower", "in-process"])
-def test_begun_in_one_way_and_resumed_in_the_other(run_here: Run, tmp_path: Path, first: str) -> None:
+def test_begun_in_one_way_and_resumed_in_the_other(run_in_process: Run, tmp_path: Path, first: str) -> None:
     overrides = ("rounds=12", "tasks.evaluate_every=12")
-    calm = run_here("smoke", *overrides, folder="calm")
+    calm = run_in_process("smoke", *overrides, folder="calm")
     folder, log, result = tmp_path / "killed", tmp_path / "killed.log", tmp_path / "result.json"
     ways = {"flower": (), "in-process": ("--in-process",)}
     process = start("run", "smoke", *overrides, *ways.pop(first), "--run-dir", str(folder), log=log)
@@ -173,6 +173,6 @@ def test_begun_in_one_way_and_resumed_in_the_other(run_here: Run, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_wall_clock_works_as_well(run_here: Run) -> None:
-    result = run_here("async_gossip", *SMALL, "clock.kind=wall")
+def test_the_wall_clock_works_as_well(run_in_process: Run) -> None:
+    result = run_in_process("async_gossip", *SMALL, "clock.kind=wall")
     assert result["status"] == "completed" and sum(result["own_rounds"].values()) == 2 * 4

@@ -29,7 +29,7 @@ def _app(folder: Path, late: int) -> tuple[Path, Path]:
     tries = folder / "tries"
     tries.write_text("0")
     app = copy_checkout(folder / "app")
-    file = app / "clients" / "ray_security.py"
+    file = app / "clients" / "flower_patches" / "ray_security.py"
     text = file.read_text()
     assert PATIENT in text and ASKS in text
     text = text.replace(PATIENT, IMPATIENT.format(tries=str(tries), late=late).strip())

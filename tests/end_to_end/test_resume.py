@@ -4,6 +4,7 @@ same adapters as one that was never killed."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import in_this_process
 import numpy as np
 import pytest
 from kill_all import kill_all
 
 from clients.home.home import Home
+from symphony_fl.build.components import check_recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import prepare_folder
 
 Run = Callable[..., dict[str, Any]]
 
@@ -84,6 +89,34 @@ def _killed_and_resumed(
     assert result["rounds"] == rounds
 
 
+def test_server_and_agents_killed_between_rounds_and_resumed(play: Run, tmp_path: Path) -> None:
+    """All in one process, which is really killed; the tests below kill those of Flower and Ray."""
+    overrides = ("agents=2", "rounds=4", "tasks.evaluate_every=4", "tracking.agents=false")
+    calm = play("smoke", *overrides, folder="calm")
+    folder = tmp_path / "killed"
+    prepare_folder(check_recipe(load_recipe("smoke", overrides)), folder)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    log = (tmp_path / "killed.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            [sys.executable, in_this_process.__file__, str(folder)], env=environment, stdout=log, stderr=log
+        ) as process,
+    ):
+        _wait_for_round(folder, 1, process)
+        time.sleep(np.random.default_rng(0).uniform(0.0, 0.2))
+        assert process.poll() is None, (tmp_path / "killed.log").read_text()[-3000:]
+        process.kill()
+    found = _rounds(folder)
+    assert 1 <= min(found) < 4 and max(found) - min(found) <= 1, found
+    assert not (folder / "result.json").exists()
+    resumed = play("smoke", *overrides, folder="killed")
+    assert resumed["adapter_digests"] == calm["adapter_digests"]
+    assert resumed["accuracy_after"] == calm["accuracy_after"]
+    assert resumed["rounds"] == 4 and resumed["status"] == "completed"
+
+
+@pytest.mark.slow
 def test_killed_once_between_rounds_and_resumed(run: Run, tmp_path: Path) -> None:
     _killed_and_resumed(run, tmp_path, kills=1, rounds=8)
 

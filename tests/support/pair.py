@@ -1,4 +1,5 @@
-"""Two agents without Flower that hand each other their mail, round by round."""
+"""Agents without Flower that hand each other their mail, round by round: two, or some more of which each has all the
+others for neighbours."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from symphony_fl.config.recipe import Recipe
 
 @dataclass
 class Pair:
-    """Two agents after the rounds of their recipe; `mail` is what each was sent in the last and has not had yet."""
+    """Agents after the rounds of their recipe; `mail` is what each was sent in the last and has not had yet."""
 
     recipe: Recipe
     services: list[Service]
@@ -31,16 +32,25 @@ class Pair:
 
 
 def play(recipe: Recipe, folder: Path, after_round: Callable[[], None] = lambda: None) -> Pair:
-    """Homes lie below the folder, by number. `after_round` is called when both have done a round."""
-    services = [Service(n, lambda run, n=n: Home(folder / str(n)), lasting=False) for n in (0, 1)]
+    """Homes lie below the folder, by number. `after_round` is called when all have done a round."""
+    services = [
+        Service(n, lambda run, n=n: Home(folder / str(n)), lasting=False) for n in range(recipe.agents)
+    ]
     roster = {
         n: str(service.answer("hello", greeting(recipe)).config_records[CONFIG]["did"])
         for n, service in enumerate(services)
     }
-    mail: list[dict[str, bytes]] = [{}, {}]
+    mail: list[dict[str, bytes]] = [{} for _ in services]
     for round in range(1, recipe.rounds + 1):
         replies = [s.answer("train", order(recipe, round, mail[n], roster)) for n, s in enumerate(services)]
         after_round()
-        boxes = [unpack_envelopes(reply, OUTBOX) for reply in replies]
-        mail = [{f"{1 - n}/{round}/0": boxes[1 - n]["0"]} for n in (0, 1)]
+        boxes = [unpack_envelopes(reply, OUTBOX)["0"] for reply in replies]
+        mail = [
+            {f"{sender}/{round}/0": data for sender, data in enumerate(boxes) if sender != n}
+            for n in range(recipe.agents)
+        ]
+        if round % recipe.tasks.evaluate_every == 0 and round < recipe.rounds:  # then mail comes with that
+            for n, service in enumerate(services):
+                service.answer("evaluate", order(recipe, round, mail[n], roster))
+            mail = [{} for _ in services]
     return Pair(recipe, services, roster, mail)

@@ -1,18 +1,18 @@
-"""The node's face of a network with a traitor: agent 0 learns and shares like the others, and adds to its mail
-everything an insider with a valid key could try. Agent 2 fails in round 2. Copied beside `client_app.py` by the test.
+"""A network with a traitor: agent 0 learns and shares like the others, and adds to its mail everything an insider with
+a valid key could try. Agent 2 fails in round 2.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import zstandard
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Message, MessageType
+from loopback import Handler, real_agents
 
 from clients.agents.agent import Agent
-from clients.client_app import app as honest
 from clients.home.home import Home
 from clients.protocol.messages import OUTBOX, ROUND, config_value, pack_envelopes, unpack_envelopes
 from symphony_fl.config.recipe import recipe_from_json
@@ -22,41 +22,35 @@ from symphony_fl.exchange.messages.header import unpack_header
 from symphony_fl.exchange.messages.session import Session
 from symphony_fl.identity.did_key import load_private_key
 from symphony_fl.identity.signatures import SIGNATURE_BYTES
-from symphony_fl.storage.folders import home_folder, run_folder
-
-app = ClientApp()
+from symphony_fl.storage.folders import home_folder
 
 
-@app.query("hello")
-def hello(message: Message, context: Context) -> Message:
-    return honest(message, context)
+def agents_with_a_traitor(run: Path) -> Handler:
+    """Our ClientApp for all agents of the run in that folder, and what agents 0 and 2 make of it."""
+    honest = real_agents(run)
+
+    def handle(number: int, message: Message) -> Message:
+        if message.metadata.message_type != MessageType.TRAIN:
+            return honest(number, message)
+        if number == 2 and config_value(message.content, ROUND, int) == 2:
+            raise RuntimeError("this agent fails in round 2")
+        reply = honest(number, message)
+        if number == 0:
+            genuine = unpack_envelopes(reply.content, OUTBOX)
+            (data,) = genuine.values()
+            # Attacks come first: behind the genuine envelope of the round they would only be replays.
+            reply.content[OUTBOX] = pack_envelopes(_attacks(run, data) | {"genuine": data, "replayed": data})
+        return reply
+
+    return handle
 
 
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    return honest(message, context)
-
-
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    number, round = int(context.node_config["partition-id"]), config_value(message.content, ROUND, int)
-    if number == 2 and round == 2:
-        raise RuntimeError("this agent fails in round 2")
-    reply = honest(message, context)
-    if number == 0:
-        genuine = unpack_envelopes(reply.content, OUTBOX)
-        (data,) = genuine.values()
-        # Attacks come first: behind the genuine envelope of the round they would only be replays.
-        reply.content[OUTBOX] = pack_envelopes(_attacks(context, data) | {"genuine": data, "replayed": data})
-    return reply
-
-
-def _attacks(context: Context, genuine: bytes) -> dict[str, bytes]:
-    run = run_folder(str(context.run_config["run-dir"]), context.run_id)
+def _attacks(run: Path, genuine: bytes) -> dict[str, bytes]:
     home = Home(home_folder(run, 0))
     founding = home.founding()
     agent = Agent(home, 0, recipe_from_json(founding["recipe_json"]), founding["run"])
     session, key = agent.exchange.session, home.key()
+    agent.close()
     length = int.from_bytes(genuine[:2], "big")
     header = unpack_header(genuine[2 : 2 + length])
     indices = genuine[2 + length : 2 + length + header.index_bytes]

@@ -1,12 +1,13 @@
-"""The mailbox of a SuperLink run by an adversary: it delivers what it must, and before it everything it can make up.
-Takes the place of `Mailbox` in a copy of the app; the test puts it into `strategies/`.
-"""
+"""The mailbox of a SuperLink run by an adversary: it delivers what it must, and before it everything it can make up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from clients.protocol.addressing import handed_over_by
+from strategies import gossip
 from strategies.mailbox import Mailbox
 from strategies.roster import Roster
 from symphony_fl.identity.did_key import did_from_public_key, generate_private_key, public_key_of
@@ -43,8 +44,8 @@ class HostileMailbox(Mailbox):
         return {**attacks, **genuine} if genuine else {}
 
 
-def swap_keys() -> None:
-    """From the second roster on, agent 1 is said to have another key."""
+def hostile_relay(patch: pytest.MonkeyPatch) -> None:
+    """Put it in the place of the mailbox of gossip. From the second roster on, agent 1 is said to have another key."""
     honest = Roster.introduction
     told: list[bool] = []
 
@@ -55,4 +56,5 @@ def swap_keys() -> None:
         told.append(True)
         return words
 
-    Roster.introduction = lie  # type: ignore[method-assign]
+    patch.setattr(Roster, "introduction", lie)
+    patch.setattr(gossip, "Mailbox", HostileMailbox)
