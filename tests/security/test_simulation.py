@@ -1,31 +1,38 @@
-"""A simulation that runs, and what others on this machine can make of it: nothing without a credential.
+"""A simulation that runs, and what others on this machine can make of it: nothing without a credential; then what came
+of it: its result and its books, and the same numbers without Flower.
 
-One real `symphony run` serves all tests; the last of them read what it left when it was stopped.
+One real `symphony run` serves all tests, in their order: agents are held up until it has been looked at, then it ends.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import secrets
-import signal
 import socket
-import stat
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
+import pair
 import psutil
 import pytest
-from simulation_tree import Tree, await_it
+from mlflow import MlflowClient
+from running_simulation import ACTOR, OURS, Running, reachable, running_simulation
+
+from clients.protocol.messages import unpack_details
+from symphony_fl.cli.main import main
+from symphony_fl.config.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
-OURS = {"flwr-simulation", "gcs_server", "raylet", "ray::RuntimeEnvAgent"}  # beside the actors, ray::...
 HARMLESS = (
     "/ray.rpc.InternalKVGcsService/InternalKVKeys",
     "/ray.rpc.NodeManagerService/GetNodeStats",
@@ -34,51 +41,24 @@ HARMLESS = (
 )  # one question for every service of Ray's that listens; whoever may ask may also have code run
 
 
-@dataclass
-class Running:
-    """The run: its command, its processes, where it writes, and Ray's door and key."""
-
-    process: subprocess.Popen[bytes]
-    tree: Tree
-    home: Path
-    gcs: str
-    token: str
-    superlink: str
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
+ROUNDS = 6
+KEYS = {
+    "recipe", "seed", "status", "accuracy_before", "accuracy_after", "accuracy_min_agent", "bytes_sent_per_agent",
+    "bytes_received_per_agent", "rounds", "seconds", "adapter_digests",
+}  # fmt: skip
+Result = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("security")
-    home, output = folder / "home", folder / "output.txt"
-    home.mkdir(mode=0o755)
-    (home / "mlflow.db").touch(mode=0o644)  # as earlier versions left them
-    command = [sys.executable, "-m", "symphony_fl.cli.main", "run", "smoke", "agents=2", "rounds=500"]
-    command += ["learner.steps=1", "tasks.evaluate_every=500", "tasks.held_out=1"]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=file,
-            env=os.environ | {"SYMPHONY_HOME": str(home)},
-            umask=0o022,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also below nohup
-        )
-    tree = Tree(process.pid)
-    try:
-        await_it(tree, lambda: any(home.glob("runs/*/history.jsonl")), process, output)
-        await_it(
-            tree, lambda: "train" in next(home.glob("runs/*/history.jsonl")).read_text(), process, output
-        )
-        doors = {name: f"{_reachable(address)}:{port}" for name, address, port in tree.listening()}
-        token = tree.named("raylet").environ().get("RAY_AUTH_TOKEN", "")
-        yield Running(process, tree, home, doors["gcs_server"], token, _superlink(tree))
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+    with running_simulation(tmp_path_factory, f"rounds={ROUNDS}") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def result(running: Running) -> Result:
+    """Of the run, which is over from here on."""
+    return running.finish()
 
 
 def test_all_that_listens_is_known_and_on_loopback(running: Running) -> None:
@@ -109,40 +89,59 @@ def test_nothing_answers_at_this_machines_other_addresses(running: Running) -> N
                 assert probe.connect_ex((address, port)) != 0, f"{name} answers at {address}:{port}"
 
 
+@pytest.fixture(scope="module")
+def strangers(running: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, bool]]:
+    """What a stranger knows -> status and words of its program, and whether its code ran; all try at the same time."""
+    started = {}
+    for known in ("nothing", "another token", "the token"):
+        folder = tmp_path_factory.mktemp("stranger")
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        surroundings |= {"HOME": str(folder), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        if known != "nothing":
+            token = running.token if known == "the token" else secrets.token_hex(32)
+            surroundings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        command = [sys.executable, str(Path(__file__).with_name("stranger.py"))]
+        process = subprocess.Popen(
+            [*command, running.gcs, str(folder / "marker")],
+            env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        started[known] = (process, folder / "marker")
+    found = {}
+    for known, (process, marker) in started.items():
+        said, _ = process.communicate(timeout=300)
+        found[known] = process.returncode, said, marker.exists()
+    return found
+
+
 @pytest.mark.parametrize("known", ["nothing", "another token", "the token"])
-def test_a_stranger_runs_no_code_in_ray(running: Running, tmp_path: Path, known: str) -> None:
+def test_a_stranger_runs_no_code_in_ray(
+    running: Running, strangers: dict[str, tuple[int, str, bool]], known: str
+) -> None:
     """The last case is the control: by the token alone the same attack succeeds."""
-    marker = tmp_path / "marker"
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    surroundings |= {"HOME": str(tmp_path), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    if known != "nothing":
-        token = running.token if known == "the token" else secrets.token_hex(32)
-        surroundings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("stranger.py")), running.gcs, str(marker)],
-        env=surroundings, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    status, said, code_ran = strangers[known]
     allowed = known == "the token"
-    assert (done.returncode == 0) is allowed, done.stderr[-3000:]
-    assert marker.exists() is allowed
+    assert (status == 0) is allowed, said[-3000:]
+    assert code_ran is allowed
     if not allowed:
-        assert "uthenticat" in done.stderr, done.stderr[-3000:]
+        assert "uthenticat" in said, said[-3000:]
     assert running.process.poll() is None, "and the run goes on"
 
 
 def test_no_service_of_rays_answers_without_the_token(running: Running) -> None:
     refused = set()
     for name, address, port in running.tree.listening():
-        if f"{_reachable(address)}:{port}" == running.superlink or name == "ray::RuntimeEnvAgent":
+        if f"{reachable(address)}:{port}" == running.superlink or name == "ray::RuntimeEnvAgent":
             continue
-        with grpc.insecure_channel(f"{_reachable(address)}:{port}") as channel:
+        awake = running.released() if name.startswith(ACTOR) else contextlib.nullcontext()
+        with awake, grpc.insecure_channel(f"{reachable(address)}:{port}") as channel:
             codes = {_code(channel, method) for method in HARMLESS}
         assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}, (name, codes)
         if grpc.StatusCode.UNAUTHENTICATED in codes:
             refused.add(name)
     assert {"gcs_server", "raylet", "flwr-simulation"} <= refused
     agent = next(item for item in running.tree.listening() if item[0] == "ray::RuntimeEnvAgent")
-    assert _post(f"{_reachable(agent[1])}:{agent[2]}", "/get_or_create_runtime_env") == 401
+    assert _post(f"{reachable(agent[1])}:{agent[2]}", "/get_or_create_runtime_env") == 401
+    assert running.process.poll() is None, "and the run goes on"
 
 
 @pytest.mark.parametrize(
@@ -161,31 +160,110 @@ def test_no_secret_is_on_a_command_line(running: Running) -> None:
         *(file.read_text() for file in (folder / "tasks").iterdir()),
     ]
     assert len(found) == 3 and all(len(secret) >= 32 for secret in found)
+    assert len(running.tree.commands) > 5
     for command in running.tree.commands:
         assert "--token\0" not in command, command
         assert not any(secret in command for secret in found), "a secret is in the list of processes"
 
 
-def test_what_a_run_leaves_is_for_its_owner_alone(running: Running) -> None:
-    running.stop()
-    left = [running.home, *running.home.rglob("*")]
-    assert {"mlflow.db", "history.jsonl", "recipe.json", "flower.log"} <= {path.name for path in left}
-    opened = {
-        str(path): oct(path.lstat().st_mode) for path in left if stat.S_IMODE(path.lstat().st_mode) & 0o077
-    }
-    assert not opened
-    assert not [process for process in running.tree.look() if process.status() != psutil.STATUS_ZOMBIE]
+def test_what_a_run_leaves_is_for_its_owner_alone(running: Running, result: Result) -> None:
+    assert running.left_open() == {} and running.left_running() == []
 
 
-def _superlink(tree: Tree) -> str:
-    (found,) = {
-        port for name, _, port in tree.listening() if name not in OURS and not name.startswith("ray::")
-    }
-    return f"127.0.0.1:{found}"
+def test_the_same_recipe_and_seed_give_the_same_adapters_with_and_without_flower(
+    running: Running, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through Flower, in processes of ours, and for agents that only hand each other their mail."""
+    file = tmp_path / "results" / "compare.json"
+    monkeypatch.setenv("SYMPHONY_HOME", str(running.home))
+    words = ["smoke", f"rounds={ROUNDS}", "--seeds", "0", "--in-process", "--json", str(file)]
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["compare", *words]) == 0
+    assert "accuracy after" in output.getvalue()
+    (here,) = json.loads(file.read_text())["runs"]
+    assert KEYS <= result.keys() and result["recipe"] == "smoke"
+    assert (result["runtime"], here["runtime"]) == ("flower", "in-process")
+    for name in ("adapter_digests", "accuracy_after", "rounds", "bytes_sent_per_agent", "refused", "status"):
+        assert here[name] == result[name], name
+    assert here["folder"] != result["folder"]
+    recipe = load_recipe("smoke", [f"rounds={ROUNDS}"])
+    alone = pair.play(recipe, tmp_path / "alone")
+    digests = {str(n): unpack_details(alone.evaluate(n))["adapter"] for n in range(recipe.agents)}
+    assert here["adapter_digests"] == digests and len(set(digests.values())) == 3
 
 
-def _reachable(address: str) -> str:
-    return "127.0.0.1" if address in ("::", "0.0.0.0") else address
+def test_gossip_books_add_up(result: Result) -> None:
+    assert (result["status"], result["rounds"], result["refused"]) == ("completed", ROUNDS, {})
+    assert set(result["adapter_digests"]) == {"0", "1", "2"}
+
+    folder = Path(result["folder"])
+    events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    edges = [
+        (name.removeprefix("bytes/edge/").split("-"), size)
+        for event in events
+        if event["kind"] == "bytes"
+        for name, size in event["metrics"].items()
+        if name.startswith("bytes/edge/")
+    ]
+    assert len(edges) == ROUNDS * 3 * 2, "three agents, two neighbours each"
+    for agent in "012":
+        sent = sum(size for (sender, _), size in edges if sender == agent)
+        received = sum(size for (_, recipient), size in edges if recipient == agent)
+        assert sent > 0 and received > 0
+    assert (
+        sum(size for _, size in edges) / 3
+        == result["bytes_sent_per_agent"]
+        == result["bytes_received_per_agent"]
+    )
+
+    client = MlflowClient(tracking_uri=result["mlflow_uri"])
+    parent = client.get_run(result["mlflow_run"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["exchange.coding"] == "int8"
+    assert parent.data.metrics["accuracy/mean"] == pytest.approx(result["accuracy_after"])
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    )
+    assert len(children) == 3
+    for child in children:
+        assert {
+            "accuracy/mean",
+            "reward/local",
+            "bytes/sent",
+            "bytes/flower",
+            "drift",
+            "affinity/sort",
+            "specialisation",
+        } <= child.data.metrics.keys()
+        assert child.data.tags["did"].startswith("did:key:z6Mk")
+    plots = {item.path for item in client.list_artifacts(parent.info.run_id, "plots")}
+    assert {
+        "plots/accuracy_by_round.png",
+        "plots/accuracy_by_bytes.png",
+        "plots/drift.png",
+        "plots/skills.png",
+        "plots/expertise.png",
+        "plots/diversity.png",
+    } <= plots
+    assert {"diversity", "specialisation", "affinity/mean_abs"} <= parent.data.metrics.keys()
+    assert "capabilities.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+    capabilities = json.loads((folder / "capabilities.json").read_text())
+    for child in children:
+        vector = capabilities.pop(child.data.tags["did"])
+        assert len(vector) == 10
+        for skill, capability in vector.items():
+            assert capability["score"] == pytest.approx(child.data.metrics[f"accuracy/{skill}"])
+            assert capability["low"] <= capability["score"] <= capability["high"]
+            assert capability["attempts"] == 4
+    assert not capabilities, "nobody else has any"
+    assert client.list_artifacts(parent.info.run_id, "adapters/0000")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_leaves_nothing_open(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running_simulation(tmp_path_factory, "rounds=500", "tasks.evaluate_every=500") as run:
+        run.stop()
+        assert run.left_open() == {} and run.left_running() == []
 
 
 def _code(channel: grpc.Channel, method: str) -> grpc.StatusCode:
