@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread per agent and per test process; two under contention are several times slower.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-all lint dashboard constraints audit clean
+.PHONY: run test test-all lint docs dashboard constraints audit clean
 
 run: $(READY)  ## the main job: four agents teach each other
 	$(BIN)/symphony run default
@@ -21,6 +21,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation site, into build/site
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python scripts/write_docs.py
+	$(BIN)/mkdocs build --strict
 
 dashboard: $(READY)  ## MLflow on what was run
 	$(BIN)/symphony dashboard
