@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.runtime import InProcess
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "gossip_loop.py"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "gossip_loop.py"
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +36,39 @@ def example() -> ModuleType:
     ],
 )
 def test_the_adapters_are_those_of_the_package(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: int, seed: int
+    example: ModuleType, tmp_path: Path, agents: int, seed: int
 ) -> None:
     """In three rounds updates are learnt from, passed on, and come back in what others learn."""
-    monkeypatch.setenv("SYMPHONY_HOME", str(tmp_path))
     small = {"rounds": 3, "learner.steps": 1, "learner.prompts": 6, "learner.samples": 4, "tasks.held_out": 3}
     overrides = [f"{key}={value}" for key, value in (small | {"agents": agents, "seed": seed}).items()]
-    recipe = check_recipe(load_recipe("default", [*overrides, "limits.at_once=1"]))
-    result = InProcess().run(recipe, tmp_path / "run", print)
+    result = _run_of_the_package([*overrides, "limits.at_once=1"], tmp_path)
 
     config = example.Config(agents=agents, seed=seed, **{key.split(".")[-1]: n for key, n in small.items()})
     accuracies, digests = example.run(config)
     assert {str(number): digest for number, digest in enumerate(digests)} == result["adapter_digests"]
     assert len(set(digests)) > 1, "the last round's updates have not gone around yet"
     assert np.mean(accuracies) == pytest.approx(result["accuracy_after"], abs=1e-12)
+
+
+def _run_of_the_package(overrides: list[str], folder: Path) -> dict[str, Any]:
+    """What `symphony run default ... --in-process --json FILE` says."""
+    file = folder / "result.json"
+    words = [
+        "run",
+        "default",
+        *overrides,
+        "--in-process",
+        "--run-dir",
+        str(folder / "run"),
+        "--json",
+        str(file),
+    ]
+    command = [sys.executable, "-m", "symphony_fl.cli.main", *words]
+    environment = os.environ | {"SYMPHONY_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
 
 
 def test_an_update_counts_once(example: ModuleType) -> None:
