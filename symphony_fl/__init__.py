@@ -3,6 +3,7 @@
 In reading order (each room's docstring lists its files):
 
 errors.py, refusals.py   what the network may be told; why a message is refused
+registry.py              which options a component has, and who provides it
 storage/     folders and files               identity/    keys, signatures and what they prove
 exchange/    how an update travels           learning/    how an agent improves
 config/      recipes and their options       build/       from a recipe to its parts

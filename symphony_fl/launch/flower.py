@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.launch.failure_causes import RAY_LATE, cause
 from symphony_fl.launch.local_superlink import APP_FOLDER as APP_FOLDER
 from symphony_fl.launch.local_superlink import STOP_SECONDS

@@ -41,7 +41,7 @@ from clients.protocol.messages import (
     unpack_envelopes,
 )
 from strategies.roster import HELLO
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 from symphony_fl.identity.proof_of_possession import prove
 

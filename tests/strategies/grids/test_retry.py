@@ -16,7 +16,7 @@ from loopback import real_network
 
 from strategies.grids import adaptive_timeouts as timeouts
 from strategies.grids.retry import RetryGrid
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 
