@@ -16,4 +16,4 @@ cli/         the `symphony` command
 The nodes' side is in `clients/`, the server's in `strategies/`; nothing here imports either, or Flower.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -5,5 +5,6 @@ options.py           the whole of a recipe; learning.py, exchange.py, network.py
 recipe.py            YAML to checked recipe; the only user of OmegaConf
 layers.py            what a file changes of the one it extends; texts as the types that options want
 explain.py           what is wrong, in one line
+reference.py         every key and component with its meaning: what `symphony options` prints; a JSON schema
 received.py          a recipe that came over the network; allowed.py: what it may name on this device
 """

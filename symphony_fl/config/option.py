@@ -23,7 +23,7 @@ def option(
 class Options(BaseModel):
     """A section of a recipe. Exactly its fields, exactly their types, nothing infinite, nothing changed afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class ComponentOptions(Options):
@@ -62,7 +62,7 @@ class Chosen:
         return {
             "anyOf": [
                 {"enum": list(known)},
-                *(component.options.model_json_schema() for component in known.values()),
+                *(handler(component.options.__pydantic_core_schema__) for component in known.values()),
             ]
         }
 

@@ -6,7 +6,6 @@ is `strategies/in_process.py`, which is started here, never imported.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -121,18 +120,6 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Progress, steps
             file.write(line)
             file.flush()
             pass_on(line, progress, steps)
-
-
-def add_in_process(command: argparse.ArgumentParser) -> None:
-    """The option; `runtime` of what is parsed is one of the two ways."""
-    command.add_argument(
-        "--in-process",
-        dest="runtime",
-        action="store_const",
-        const=IN_PROCESS,
-        default=FLOWER,
-        help="without Flower's and Ray's processes: the same agents and adapters, sooner",
-    )
 
 
 def cores() -> int:
