@@ -46,9 +46,10 @@ def paper(asked: Asked) -> int:
     names = asked.paradigms or (QUICK if asked.quick else [item.name for item in PARADIGMS])
     seeds = _distinct(asked.seeds or (QUICK_SEEDS if asked.quick else SEEDS))
     planned = plan(list(dict.fromkeys(names)), seeds, asked.model, asked.quick)
-    for item in planned:
-        check_feasible(item.recipe, asked.runtime == IN_PROCESS)
     folder = _folder(asked)
+    for item in planned:
+        if result_of(folder, item) is None:
+            check_feasible(item.recipe, asked.runtime == IN_PROCESS)
     if asked.readme:
         report.check_marks(Path(asked.readme))
     parallel = runs_at_once(planned, cores()) if asked.parallel is None else asked.parallel

@@ -191,7 +191,9 @@ def _meaning(options: type[Any]) -> str:
 def _type(annotation: Any) -> str:
     if get_origin(annotation) is list:
         inner = get_args(annotation)[0]
-        return "list of pairs of integers" if get_origin(inner) is list else f"list of {_plural(TYPES[inner])}"
+        return (
+            "list of pairs of integers" if get_origin(inner) is list else f"list of {_plural(TYPES[inner])}"
+        )
     return "text" if choices(annotation) else TYPES[annotation]
 
 

@@ -8,8 +8,8 @@ from symphony_fl.config.recipe import LocalRecipeError, RecipeError
 from symphony_fl.learning.model.model_check import looks_like_folder
 
 MAX_NODES = 1000
-"""SuperNodes of one simulation. Flower's own work per round grows with their square: 100 took 0.3 to 0.4 s a round, 1000
-took 6 to 10 s."""
+"""SuperNodes of one simulation. Flower's own time per round grows with their square: 100 took 0.3 to 0.4 s, 1000 took 6
+to 10 s."""
 HUB_SECONDS = 4.0
 CONFIG = "config.json"  # every model of transformers has one
 
@@ -50,7 +50,7 @@ def check_model_exists(name: str) -> None:
         return
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import httpx  # the client it uses: httpx, or httpx2 since 2.0
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # its client: httpx, or httpx2 since 2.0
 
     try:
         if isinstance(try_to_load_from_cache(name, CONFIG), str):
