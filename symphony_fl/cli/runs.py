@@ -51,7 +51,7 @@ def run(
     json_file: ResultFile = None,
 ) -> int:
     """One recipe, start to end."""
-    checked = _checked(recipe, settings or ())
+    checked = _checked(recipe, settings or (), alone=network is None, in_process=in_process)
     from symphony_fl.config.recipe import RecipeError
     from symphony_fl.launch.flower import new_run_folder
 
@@ -77,7 +77,8 @@ def resume(
     if not (folder / "recipe.json").is_file():
         raise RecipeError(f"{folder}: holds no run (no recipe.json)")
     _check_writable(json_file)
-    return _run_one(_checked(str(folder / "recipe.json")), folder, network, in_process, json_file)
+    recipe = _checked(str(folder / "recipe.json"), (), alone=network is None, in_process=in_process)
+    return _run_one(recipe, folder, network, in_process, json_file)
 
 
 def compare(
@@ -116,7 +117,11 @@ def compare(
         return export(Store(uri, experiment), out, json_file, names, settings, seeds or ())
     if not names:
         raise RecipeError("compare: name at least one recipe")
-    recipes = [_checked(name, [*settings, f"seed={seed}"]) for seed in (seeds or [0]) for name in names]
+    recipes = [
+        _checked(name, [*settings, f"seed={seed}"], alone=True, in_process=in_process)
+        for seed in (seeds or [0])
+        for name in names
+    ]
     from symphony_fl.cli.watched import run_each, runtime_of
     from symphony_fl.reports.tables import comparison_table, ways
 
@@ -263,11 +268,17 @@ def _run_one(
     return 0
 
 
-def _checked(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe, once everything that it names exists; what is wrong in itself is refused before much is loaded."""
+def _checked(name: str, overrides: Sequence[str], alone: bool, in_process: bool) -> Recipe:
+    """The recipe, once everything that it names exists; what is wrong in itself is refused before much is loaded.
+
+    `alone`: on this machine, not on the devices of a network.
+    """
     from symphony_fl.config.recipe import load_recipe
+    from symphony_fl.launch.feasible import check_simulated
 
     recipe = load_recipe(name, overrides)
+    if alone:
+        check_simulated(recipe, in_process)
     from symphony_fl.build.checks import check_recipe
 
     return check_recipe(recipe)

@@ -15,7 +15,19 @@ CONFIG = "config.json"  # every model of transformers has one
 
 
 def check_feasible(recipe: Recipe, in_process: bool) -> None:
-    """Refuse what agents on one machine alone cannot do; what is refused takes no time but the hub's answer.
+    """Refuse what agents on one machine alone cannot do.
+
+    Raises
+    ------
+    RecipeError
+        Names the field, its value and what is allowed.
+    """
+    check_simulated(recipe, in_process)
+    check_model_exists(recipe.model.name)
+
+
+def check_simulated(recipe: Recipe, in_process: bool) -> None:
+    """Refuse what only devices can do, and more SuperNodes than a simulation holds. Looks at the recipe alone.
 
     Raises
     ------
@@ -35,7 +47,6 @@ def check_feasible(recipe: Recipe, in_process: bool) -> None:
             f"{MAX_NODES} can be simulated (Flower's time per round grows with their square); say "
             f"agents_per_node={least} or more, or --in-process"
         )
-    check_model_exists(recipe.model.name)
 
 
 def check_model_exists(name: str) -> None:

@@ -143,7 +143,10 @@ def test_the_version_is_that_of_the_package() -> None:
     assert tomllib.loads(file.read_text())["project"]["version"] == __version__
 
 
-@pytest.mark.parametrize("words", (["--version"], ["--help"], ["run", "default", "exchange.gamma=1"]))
+@pytest.mark.parametrize(
+    "words",
+    (["--version"], ["--help"], ["run", "default", "exchange.gamma=1"], ["run", "smoke", "agents=5000"]),
+)
 def test_nothing_heavy_is_loaded_for_it(words: list[str]) -> None:
     code = f"import sys; from symphony_fl.cli.main import main; main({words}); "
     loaded = python(f"{code} print('loaded', sorted({HEAVY} & set(sys.modules)))")
