@@ -14,7 +14,7 @@ def dashboard(
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="key=value",
+            metavar="[key=value]...",
             help="with --out: only runs with these settings or tags",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def _check_speeds(speeds: list[float] | None) -> list[float] | None:
 
 
 def timing(
-    folders: Annotated[list[str], typer.Argument(metavar="DIR", help="folders of runs")],
+    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="folders of runs")],
     accuracy: Annotated[
         float, typer.Option("--accuracy", help="mean over agents and skills that is to be reached")
     ] = 0.8,

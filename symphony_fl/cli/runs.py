@@ -85,7 +85,7 @@ def compare(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RECIPE|key=value",
+            metavar="[RECIPE|key=value]...",
             help="recipes; changes hold for each of them",
             show_default=False,
             autocompletion=complete_word,
@@ -138,7 +138,7 @@ def frontier(
     points: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="POINT",
+            metavar="[POINT]...",
             help='e.g. "default exchange.selection.density=0.1" (default: a grid of them)',
             show_default=False,
         ),

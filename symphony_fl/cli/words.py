@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import click
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand
+from typer.models import ArgumentInfo
 
 SEVERAL = "..."  # ends the metavar of an option that takes several words
 EXPERIMENT = "symphony-fl"  # `config.options.EXPERIMENT`, which loads pydantic
@@ -15,6 +17,16 @@ EXPERIMENT = "symphony-fl"  # `config.options.EXPERIMENT`, which loads pydantic
 
 class Command(TyperCommand):
     """A command whose options may take several words: `--seeds 0 1 2` is `--seeds 0 --seeds 1 --seeds 2`."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """As click's; since 8.5 it forgets the help that typer 0.20 gave to arguments."""
+        found = super().get_params(ctx)
+        hints = get_type_hints(inspect.unwrap(self.callback), include_extras=True) if self.callback else {}
+        for item in found:
+            if isinstance(item, TyperArgument) and item.help is None:
+                marks = getattr(hints.get(item.name or ""), "__metadata__", ())
+                item.help = next((mark.help for mark in marks if isinstance(mark, ArgumentInfo)), None)
+        return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, once every word has its option's name before it."""
@@ -65,7 +77,7 @@ def complete_word(incomplete: str) -> list[str]:
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="key=value",
+        metavar="[key=value]...",
         help="changes of the recipe, e.g. rounds=10 topology=full (see: symphony options)",
         show_default=False,
         autocompletion=complete_key,

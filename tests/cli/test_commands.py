@@ -73,6 +73,13 @@ def test_help_names_every_flag(
     assert [flag for flag in FLAGS[name] if f" {flag} " not in said] == []
 
 
+def test_help_explains_arguments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["run", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "a name (see: symphony recipes) or a YAML file" in said and "[key=value]..." in said
+
+
 def test_commands_are_listed_in_panels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
