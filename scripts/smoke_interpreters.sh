@@ -31,8 +31,8 @@ for version in "$@"; do
   venv=$scratch/venv
   rm -rf "$venv"
   "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet "$torch"
-  "$venv/bin/python" -m pip install --quiet --editable "$root"
+  "$venv/bin/python" -m pip install --quiet --no-compile "$torch"
+  "$venv/bin/python" -m pip install --quiet --no-compile --editable "$root"
   for runtime in "" --in-process; do
     env -u PYTHONPATH PATH="$venv/bin:$PATH" SYMPHONY_HOME="$scratch/home-$version" OMP_NUM_THREADS=1 \
       "$venv/bin/symphony" run smoke $runtime
