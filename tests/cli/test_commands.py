@@ -180,3 +180,11 @@ def test_a_shell_completes(typed: str, offered: str) -> None:
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
     said = python(code, _SYMPHONY_COMPLETE="complete_bash", **asked)
     assert offered in said.split()
+
+
+def test_a_default_that_is_written_twice_is_the_same() -> None:
+    from symphony_fl.cli import experiment, words
+    from symphony_fl.config.options import EXPERIMENT
+    from symphony_fl.experiment.paradigms import TINY
+
+    assert words.EXPERIMENT == EXPERIMENT and experiment.TINY == TINY
