@@ -44,7 +44,7 @@ def export(
     options: argparse.Namespace, names: Sequence[str], settings: Sequence[str], seeds: Sequence[int]
 ) -> int:
     """Table to the terminal, rows to --json, all of it to --out."""
-    from symphony_fl.reports import html as page
+    from symphony_fl.reports import dashboard as page
     from symphony_fl.reports.tables import comparison_table, ways
     from symphony_fl.tracking.mlflow_store import StoreAway
     from symphony_fl.tracking.runs import stored_rows
