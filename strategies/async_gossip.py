@@ -1,4 +1,4 @@
-"""Asynchronous gossip: no round barrier (the paper, sections 5.1 and 5.4; the exchange is that of `gossip`).
+"""Asynchronous gossip: no round barrier (the paper, sections 3 and 5.1; the exchange is that of `gossip`).
 
 Every agent goes from one round of its own to the next; what it shares reaches each neighbour with the neighbour's next
 message. A slow, sleeping or lost agent holds nobody up. The run is over when all agents together have done agents x

@@ -1,4 +1,4 @@
-"""Synchronous gossip: Symphony's exchange between neighbours (the paper, section 5.1, eq. 2-4).
+"""Synchronous gossip: Symphony's exchange between neighbours (the paper, section 5.1, eq. 3 and 4).
 
 Each round every agent improves its own adapter, and what it sends reaches its neighbours on the graph
 G = (A, E) with their next message. The server is a mailbox: it opens no envelope, averages nothing and holds no

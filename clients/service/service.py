@@ -113,8 +113,8 @@ class Service:
     def ahead(self) -> bool:
         """Work ahead by one round where the run's strategy lets agents do so; False if there is nothing to do.
 
-        "Keeps improving even in the absence of external requests" (section 5.4.1), and stops when as many rounds are
-        finished but not fetched as the strategy allows.
+        "Even in the absence of external user requests" agents improve (section 5.4.1). This stops when as many rounds
+        are finished but not fetched as the strategy allows.
         """
         agent = self.agent
         if agent is None:

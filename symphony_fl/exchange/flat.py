@@ -1,7 +1,7 @@
 """Named arrays <-> one flat float32 vector: the only form in which an adapter travels or is merged.
 
 Every agent of a run must flatten alike, so the order is that of the sorted names and the layout has a digest
-that each envelope carries (DESIGN: theta of eq. 2 is one vector).
+that each envelope carries (phi of eq. 7, and what eq. 3 and 4 call theta, is one vector).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Text to SQL: a question about a database, answered by a query and judged by running it (paper Section 7.2).
+"""Text to SQL: a question about a database, answered by a query and judged by running it.
+
+The Text2SQL task of section 6.1. Judging by the result is the execution accuracy of Yu et al., "Spider",
+arXiv 1809.08887.
 
     Tables: singer(id int, name text, age int)
     Question: How many singers are older than 30?
