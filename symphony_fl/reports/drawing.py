@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -152,7 +153,7 @@ def band_entry(axes: Axes, label: str) -> None:
 
 def legend(figure: Figure, columns: int) -> None:
     """One legend below all axes, each label once, in the order in which they were drawn."""
-    found: dict[str, object] = {}
+    found: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         for label, handle in zip(labels, handles, strict=True):
