@@ -19,7 +19,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 from flwr.common import log
 
-from clients.agents.agent import Agent, Report
+from clients.agents.agent import Agent
 from clients.home.home import Home
 from clients.home.inbox import Name
 from clients.protocol.greeting import Greeting, read_greeting
@@ -41,6 +41,7 @@ from clients.protocol.messages import (
     unpack_roster,
     unpack_rotations,
 )
+from clients.protocol.report import Report
 from clients.service.residents import Resident, mail_of, open_resident
 from clients.transport.endpoint import Endpoint
 from clients.transport.peer_to_peer import PeerToPeer, together

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.agents.agent import Agent, Report
+from clients.agents.agent import Agent
 from clients.home.home import Home
+from clients.protocol.report import Report
 from symphony_fl.config.recipe import Recipe, load_recipe
 
 PAIR = ("agents=2", "rounds=4", "learner.prompts=8", "tasks.skills=[reverse,sort]")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from centre import Network, play, whole
 
-from clients.agents.agent import AgentError
 from clients.agents.trainer import Trainer
 from clients.agents.worker import Worker
 from clients.home.home import Home
+from clients.protocol.report import AgentError
 from symphony_fl.build.components import check_recipe
 from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.exchange.flat import digest

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.agents.agent import Agent, AgentError
+from clients.agents.agent import Agent
 from clients.home.home import Home
+from clients.protocol.report import AgentError
 from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.exchange.flat import digest
 
