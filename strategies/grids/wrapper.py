@@ -1,4 +1,4 @@
-"""What grids that stand around another one pass on to it unchanged, and how they wait for replies."""
+"""What all grids of ours have, and what those that stand around another one pass on to it unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 
-class GridWrapper(Grid):
+class OurGrid(Grid):
+    """What every grid of ours does alike: it makes messages as Flower does."""
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+
+class GridWrapper(OurGrid):
     """Subclasses say what becomes of nodes and messages; the run is the inner grid's."""
 
     pause_seconds = 0.5
@@ -49,13 +63,3 @@ class GridWrapper(Grid):
     @property
     def run(self) -> Run:
         return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
