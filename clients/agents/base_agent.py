@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from clients.agents.known_keys import KnownKeys
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from clients.protocol.report import AgentError, Report
 from symphony_fl.build.learners import recipe_policy
 from symphony_fl.config.recipe import Recipe

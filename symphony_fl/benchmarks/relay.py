@@ -22,7 +22,8 @@ from typing import Any
 
 from symphony_fl.build.components import check_recipe
 from symphony_fl.config.recipe import Recipe, load_recipe
-from symphony_fl.launch.flower import private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import private_superlink
 from symphony_fl.metrics.history import History
 
 SIZES = (10, 100, 1000)

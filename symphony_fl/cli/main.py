@@ -11,7 +11,8 @@ from typing import Any
 
 from symphony_fl.cli.compare import add_store_options, compare_stored, dashboard
 from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe, recipe_names
-from symphony_fl.launch.flower import LaunchError, new_run_folder
+from symphony_fl.launch.flower import new_run_folder
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import add_in_process
 from symphony_fl.storage.folders import (
     FolderError,

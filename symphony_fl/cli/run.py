@@ -10,7 +10,8 @@ from typing import Any
 
 from symphony_fl.config.recipe import Recipe, RecipeError
 from symphony_fl.launch.display import Display, display
-from symphony_fl.launch.flower import LaunchError, new_run_folder, run_recipe
+from symphony_fl.launch.flower import new_run_folder, run_recipe
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import FLOWER, IN_PROCESS, Runner, runner
 
 

@@ -30,7 +30,8 @@ from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.messages.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
-from symphony_fl.exchange.messages.envelope import Expectation, Session, Update, open_envelope, seal
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.session import Expectation, Session, Update
 from symphony_fl.exchange.selection.selection import Dense
 
 WAITING = 128

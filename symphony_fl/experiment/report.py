@@ -15,7 +15,7 @@ from symphony_fl.experiment.machine import PACKAGES, machine
 from symphony_fl.experiment.paradigms import BY_NAME, Planned, total_samples
 from symphony_fl.experiment.rows import Row, run_row
 from symphony_fl.experiment.tables import all_tables
-from symphony_fl.launch.flower import APP_FOLDER
+from symphony_fl.launch.local_superlink import APP_FOLDER
 from symphony_fl.reports.drawing import styled, to_svg
 from symphony_fl.reports.pages import render as render_page
 from symphony_fl.reports.tables import Table

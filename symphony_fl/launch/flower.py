@@ -11,11 +11,12 @@ from typing import Any
 
 from symphony_fl.config.recipe import Recipe, RecipeError
 from symphony_fl.launch.failure_causes import RAY_LATE, cause
-from symphony_fl.launch.local_superlink import APP_FOLDER as APP_FOLDER
-from symphony_fl.launch.local_superlink import STOP_SECONDS
-from symphony_fl.launch.local_superlink import LaunchError as LaunchError
-from symphony_fl.launch.local_superlink import SuperLink as SuperLink
-from symphony_fl.launch.local_superlink import private_superlink as private_superlink
+from symphony_fl.launch.local_superlink import (
+    APP_FOLDER,
+    STOP_SECONDS,
+    LaunchError,
+    SuperLink,
+)
 from symphony_fl.launch.prebuild import built_meanwhile
 from symphony_fl.launch.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.launch.staging import staged

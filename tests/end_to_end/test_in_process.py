@@ -21,7 +21,7 @@ from clients.home.founding import found
 from clients.protocol.messages import unpack_details
 from symphony_fl.build.components import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import InProcess
 from symphony_fl.metrics.history import History
 

@@ -18,7 +18,8 @@ import numpy as np
 import zstandard
 
 from symphony_fl import refusals
-from symphony_fl.exchange.codecs.codec import Codec, CodingError, NotFiniteError
+from symphony_fl.exchange.codecs.codec import Codec
+from symphony_fl.exchange.codecs.floats import CodingError, NotFiniteError
 from symphony_fl.exchange.codecs.indices import IndicesError, decode_indices, encode_indices
 from symphony_fl.exchange.flat import DIGEST_BYTES
 from symphony_fl.exchange.messages.header import (
@@ -45,8 +46,6 @@ from symphony_fl.identity.signatures import SIGNATURE_BYTES, known_signer, sende
 _DOMAIN = b"symphony-fl/envelope/1\0"
 _ZSTD_LEVEL = 3
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
-
-__all__ = ["Expectation", "RewardReport", "Sealed", "Session", "Update", "open_envelope", "seal"]
 
 
 class Sealed(NamedTuple):

@@ -11,7 +11,8 @@ import pytest
 
 from clients.agents.agent import Agent
 from clients.agents.task_sharing import INBOX, TaskSharing, compared, sort_mail, waiting
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from strategies.mailbox import Mailbox
 from strategies.recorder import METRIC_NAME
 from symphony_fl.build.components import check_recipe

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.home.home import COPY, MAIL, MAIL_COPY, STATE, Home, HomeError, State
+from clients.home.founding import HomeError
+from clients.home.home import COPY, MAIL, MAIL_COPY, STATE, Home
+from clients.home.state_file import State
 from symphony_fl.identity.key_file import KeyFileError
 
 

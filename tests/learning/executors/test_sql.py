@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symphony_fl.learning.executors.sql import (
-    Database,
-    SqlError,
-    SqlLimits,
-    is_ordered,
-    parse,
-    same_result,
-)
-from symphony_fl.learning.executors.sql_guard import like
+from symphony_fl.learning.executors.sql import Database, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql_guard import SqlError, SqlLimits, like
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER, height REAL);

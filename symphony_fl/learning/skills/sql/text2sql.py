@@ -22,15 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import (
-    Database,
-    Row,
-    SqlError,
-    SqlLimits,
-    is_ordered,
-    parse,
-    same_result,
-)
+from symphony_fl.learning.executors.sql import Database, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql_guard import Row, SqlError, SqlLimits
 from symphony_fl.learning.skills.base import ProposalError, ProposalReason, SkillError, Task, draw_difficulty
 from symphony_fl.learning.skills.sql.questions import Question, draw_question
 from symphony_fl.learning.skills.sql.tables import (

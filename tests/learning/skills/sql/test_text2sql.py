@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symphony_fl.learning.executors.sql import SqlLimits
+from symphony_fl.learning.executors.sql_guard import SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.sql.questions import _TEMPLATES, Question, draw_question
