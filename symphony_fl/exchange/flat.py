@@ -81,21 +81,6 @@ def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
     return vector, layout
 
 
-def unflatten(vector: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
-    """The inverse of `flatten`: named float32 arrays, copies that do not share the vector's memory.
-
-    Raises:
-        LayoutError: the vector is not float32 [layout.size].
-    """
-    if vector.shape != (layout.size,) or vector.dtype != np.float32:
-        raise LayoutError(f"vector is {vector.dtype} {vector.shape}, expected float32 ({layout.size},)")
-    parts = layout.slices()
-    return {
-        name: vector[parts[name]].reshape(shape).copy()
-        for name, shape in zip(layout.names, layout.shapes, strict=True)
-    }
-
-
 def digest(vector: np.ndarray) -> bytes:
     """16 bytes that name the exact bits of a vector [P], taken as little-endian float32 on every machine."""
     return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").data).digest()[:DIGEST_BYTES]

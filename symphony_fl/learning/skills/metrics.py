@@ -1,8 +1,7 @@
 """How answers are compared, as published.
 
     normalise_answer   SQuAD (Rajpurkar et al., arXiv 1606.05250, evaluate-v1.1): no case, punctuation, articles
-    exact_match, f1    the same paper's two figures; Natural Questions (open) and HotpotQA use them unchanged
-    hotpot_f1          HotpotQA (Yang et al., arXiv 1809.09600, hotpot_evaluate_v1): yes and no are right or wrong
+    exact_match        the same paper's first figure; Natural Questions (open) and HotpotQA use it unchanged
     gsm8k_answer       GSM8K (Cobbe et al., arXiv 2110.14168): the number after the first ``####``
     math_equal         equality of two mathematical expressions by math-verify
     first_line         where a few-shot answer ends
@@ -14,14 +13,12 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The published pattern asks for exactly one space; models leave it out or write a dollar sign.
 _GSM8K = re.compile(r"####\s*(?:\$\s*)?(-?[0-9][0-9.,]*)")
-_UNGRADED = frozenset({"yes", "no", "noanswer"})
 
 LONGEST_EXPRESSION = 100  # characters
 _COMMANDS = frozenset(
@@ -48,30 +45,6 @@ def normalise_answer(text: str) -> str:
 def exact_match(prediction: str, golds: Sequence[str]) -> float:
     """1 if the prediction equals one of the accepted answers after normalisation, else 0."""
     return float(any(normalise_answer(prediction) == normalise_answer(gold) for gold in golds))
-
-
-def f1(prediction: str, golds: Sequence[str]) -> float:
-    """Harmonic mean of precision and recall over normalised words, with multiplicity; the best of the golds."""
-    return max((_f1(prediction, gold) for gold in golds), default=0.0)
-
-
-def _f1(prediction: str, gold: str) -> float:
-    said, meant = normalise_answer(prediction).split(), normalise_answer(gold).split()
-    common = (Counter(said) & Counter(meant)).total()
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(said), common / len(meant)
-    return 2 * precision * recall / (precision + recall)
-
-
-def hotpot_f1(prediction: str, golds: Sequence[str]) -> float:
-    """``f1``, except that a yes, a no or a "noanswer" on either side is right or wrong."""
-
-    def one(gold: str) -> float:
-        pair = {normalise_answer(prediction), normalise_answer(gold)}
-        return 0.0 if len(pair) == 2 and pair & _UNGRADED else _f1(prediction, gold)
-
-    return max(map(one, golds), default=0.0)
 
 
 def gsm8k_answer(text: str) -> str | None:

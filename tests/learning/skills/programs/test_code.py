@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +10,6 @@ from hypothesis import strategies as st
 from symphony_fl.learning.executors.python import Call, run_calls
 from symphony_fl.learning.executors.python_syntax import parse_program, read_literals
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
-from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.programs.code import CODE, CodeSkill
 from symphony_fl.learning.skills.programs.functions import (
     OPERATIONS,
@@ -22,8 +18,6 @@ from symphony_fl.learning.skills.programs.functions import (
     Example,
     canonical,
     draw_template,
-    drawing_from,
-    load_programs,
     operations,
     unused_parameters,
 )
@@ -31,7 +25,6 @@ from symphony_fl.learning.skills.text import question_of
 from symphony_fl.learning.tasks.task_sampler import held_out
 
 DEDUCTION, ABDUCTION, INDUCTION = CODE
-ROWS = SHIPPED / "cruxeval" / "test.jsonl"
 LINE = Example(
     "def f(x): return 3 * x + 1", ("1", "2", "5", "7", "0", "9"), ("4", "7", "16", "22", "1", "28")
 )
@@ -200,32 +193,6 @@ def test_difficulties_and_examples_of_others_are_refused() -> None:
         DEDUCTION.parse_proposal("", 0)
     with pytest.raises(SkillError, match="example of skill 'add'"):
         DEDUCTION.propose_prompt([Task("add", "", "")], 1)
-
-
-def test_rows_in_cruxevals_format_are_read_and_run(tmp_path: Path) -> None:
-    examples = load_programs(ROWS)
-    assert len(examples) == 24  # of 25: one returns a set
-    calls = [Call(e.program, read_literals(e.inputs[0], VALUE_CHARS)) for e in examples]
-    assert [repr(outcome.value) for outcome in run_calls(calls)] == [e.outputs[0] for e in examples]
-    skill = CodeSkill(**{**vars(DEDUCTION), "draw": drawing_from(examples)})
-    assert (
-        skill.generate(np.random.default_rng(0), 3).prompt
-        != skill.generate(np.random.default_rng(1), 3).prompt
-    )
-    with pytest.raises(SkillError, match="no program of difficulty 2 with 6 inputs among 24"):
-        drawing_from(examples)(np.random.default_rng(0), 2, 6)
-    broken = tmp_path / "test.jsonl"
-    broken.write_text(json.dumps({"code": "x", "input": 3}) + "\n")
-    with pytest.raises(SkillError, match="row 0: 'input' must be text"):
-        load_programs(broken)
-    broken.write_text("{")
-    with pytest.raises(SkillError, match="not JSON"):
-        load_programs(broken)
-
-
-def test_the_datasets_library_reads_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    assert load_programs(str(ROWS.parent), "test") == load_programs(ROWS)
 
 
 def test_enough_can_be_held_out() -> None:
