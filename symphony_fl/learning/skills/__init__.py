@@ -50,8 +50,10 @@ _INSTALLED: dict[str, Source] = {}  # skills of this process whose rows are not 
 def get_skill(name: str) -> Skill:
     """The skill of that short name.
 
-    Raises:
-        SkillError: there is none; the message names the nearest one.
+    Raises
+    ------
+    SkillError
+        There is none; the message names the nearest one.
     """
     if name in SKILLS:
         return SKILLS[name]
@@ -67,13 +69,16 @@ def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
     nothing. Skills are looked up by name wherever tasks are drawn or judged, so a name means one set of rows for as
     long as the process lives.
 
-    Args:
-        entries: ``skill=folder-or-hub-name:split`` each (``sources.py``).
-        skills: the recipe's; those without an entry have the shipped rows, or are generated.
+    Parameters
+    ----------
+    entries : ``skill=folder-or-hub-name:split`` each (``sources.py``).
+    skills : the recipe's; those without an entry have the shipped rows, or are generated.
 
-    Raises:
-        SkillError: an entry of another form, for none of the skills or for one named before; rows that cannot be
-            read; or this process has other rows for a skill already.
+    Raises
+    ------
+    SkillError
+        An entry of another form, for none of the skills or for one named before; rows that cannot be read; or
+        this process has other rows for a skill already.
     """
     wanted: dict[str, Source] = {}
     for entry in entries:

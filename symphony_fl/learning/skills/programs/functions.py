@@ -129,8 +129,10 @@ def unused_parameters(tree: ast.Module) -> list[str]:
 def canonical(tree: ast.Module) -> str:
     """The program without comments, docstrings and blank lines; on one line where it is a single statement.
 
-    Raises:
-        PythonError: that would change it, or an f-string of several lines, which prompts could not tell from code.
+    Raises
+    ------
+    PythonError
+        That would change it, or an f-string of several lines, which prompts could not tell from code.
     """
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
         if ast.get_docstring(function) is not None and len(function.body) > 1:
