@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -141,12 +141,12 @@ def _build(layers: Sequence[Mapping[str, Any]], source: str) -> Recipe:
     for layer in layers:
         _check_keys(layer, Recipe(), prefix="", source=source)
         _check_texts(layer, prefix="", source=source)
-    config: DictConfig = OmegaConf.structured(Recipe)
-    for layer in layers:
-        try:
-            config = OmegaConf.merge(config, layer)  # type: ignore[assignment]
-        except (OmegaConfBaseException, ValueError, TypeError) as error:
-            raise LocalRecipeError(f"recipe {source!r}: {_type_error(error)}") from None
+    try:
+        config = OmegaConf.merge(
+            OmegaConf.structured(Recipe), *layers
+        )  # at once: every merge copies the whole
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise LocalRecipeError(f"recipe {source!r}: {_type_error(error)}") from None
     recipe = OmegaConf.to_object(config)
     assert isinstance(recipe, Recipe)
     _check_values(recipe, prefix="", source=source)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from centre import Network, play, whole
+from examples import THOROUGH
 
 from clients.agents.agent import AgentError
 from clients.agents.trainer import Trainer
@@ -43,12 +44,13 @@ def trained(history: History, name: str) -> list[float | None]:
 
 
 def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -> None:
-    alone, _ = whole(tmp_path / "alone", "sync_centralized", *SMALL, "agents=1")
+    short = (*SMALL, "rounds=3", "tasks.evaluate_every=3")
+    alone, _ = whole(tmp_path / "alone", "sync_centralized", *short, "agents=1")
     for agents in (3, 5):
-        overrides = (*SMALL, "centralized.lag=0", f"agents={agents}")
+        overrides = (*short, "centralized.lag=0", f"agents={agents}")
         shared, history = whole(tmp_path / str(agents), "async1_centralized", *overrides)
         assert digest(adapters(shared)[0]) == digest(adapters(alone)[0])
-        assert history.refused() == {} and trained(history, "staleness") == [0, 0, 0, 0]
+        assert history.refused() == {} and trained(history, "staleness") == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("lag", "fanout"), [(1, 0), (2, 2), (3, 1)])
@@ -88,7 +90,7 @@ def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path) ->
     class Stopped(Exception):
         pass
 
-    for last in (3, 4, 5, 6, 7, 9, 40):
+    for last in (3, 4, 5, 6, 7, 9, 40) if THOROUGH else (4, 7, 40):
         network = Network(recipe, folder, lasting=False)
         answered = [0]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl import refusals
@@ -53,7 +54,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     whole_every=st.sampled_from([0, 1, 3]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_copy_is_the_same_to_the_last_bit(
     coding: str, momentum: float, density: float, lag: int, whole_every: int, seed: int
 ) -> None:

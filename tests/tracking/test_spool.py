@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.cli.main import main
@@ -17,7 +18,7 @@ from symphony_fl.tracking.spool import ENTRIES, STATE, Spool, SpoolError
 VALUES = st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.text(max_size=5), max_size=3)
 
 
-@settings(deadline=None, max_examples=30)  # the disk is synced
+@examples(30)  # the disk is synced
 @given(
     entries=st.lists(VALUES, max_size=8),
     stops=st.lists(st.integers(0, 4), max_size=6),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import THOROUGH, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -311,7 +312,7 @@ class Sequences(RuleBasedStateMachine):
 
 
 TestSequences = Sequences.TestCase
-TestSequences.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestSequences.settings = settings(examples(40), stateful_step_count=15)
 
 
 # What a kill leaves
@@ -354,7 +355,8 @@ def _check_whole(path: Path) -> int:
 
 def test_kill_9_at_any_instant_leaves_whole_rounds(tmp_path: Path) -> None:
     path, newest, inside = tmp_path / "memory.sqlite", 0, 0
-    for delay in np.random.default_rng(0).uniform(0.0, 0.15, size=15):
+    delays = np.random.default_rng(0).uniform(0.0, 0.15, size=15 if THOROUGH else 5)
+    for delay in delays:
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
@@ -372,6 +374,6 @@ def test_kill_9_at_any_instant_leaves_whole_rounds(tmp_path: Path) -> None:
             "a round that was recorded is there, at most the one in progress is more"
         )
         newest = found
-    assert newest > 0 and inside == 15, (
+    assert newest > 0 and inside == len(delays), (
         "nothing was written, or not killed while open: the test tested nothing"
     )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_logprobs import completion_logprobs as by_modules
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
@@ -114,7 +115,7 @@ def _gradient(policy: Policy, logprobs: torch.Tensor, mask: torch.Tensor) -> tor
     return torch.cat([p.grad.reshape(-1) for p in policy.parameters() if p.grad is not None])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(shape=shapes, temperature=st.sampled_from([1.0, 0.7]))
 def test_logprobs_and_gradients_are_those_of_the_modules(shape: Shape, temperature: float) -> None:
     policy, batch = shape.policy(), _batch()
@@ -129,7 +130,7 @@ def test_logprobs_and_gradients_are_those_of_the_modules(shape: Shape, temperatu
     assert all(p.grad is None for p in policy.model.parameters() if not p.requires_grad)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(shape=shapes)
 def test_logits_are_those_of_the_modules(shape: Shape) -> None:
     """At once and step by step over a cache, of padded rows."""
@@ -312,7 +313,7 @@ def test_what_it_does_not_know_goes_by_the_modules(reason: str) -> None:
     assert reason_for_modules(Shape().base().model) is None
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(kinds=st.lists(st.integers(0, 6), max_size=30), most=st.integers(1, 5))
 def test_pieces_hold_every_row_once_and_few_kinds(kinds: list[int], most: int) -> None:
     pieces = list(_pieces(kinds, most))

@@ -109,15 +109,21 @@ def test_deterministic_and_resumable(base: Base) -> None:
     assert learner.state()["step"] == 4.0
 
 
-def test_learns_and_reports(base: Base) -> None:
-    policy = _policy(base)
-    start = policy.get()
-    learner = _learner(policy, prompts=16, samples=8, learning_rate=3e-3)
+@pytest.mark.slow
+def test_rewards_rise(base: Base) -> None:
+    """In the fast tier this follows from the loss and its gradient, which are ours (`test_grpo.py` learns)."""
+    learner = _learner(_policy(base), prompts=16, samples=8, learning_rate=3e-3)
     reports = [learner.improve(round, 5) for round in range(5)]
     assert np.mean([r.reward for r in reports[-2:]]) > reports[0].reward + 0.05
-    last = reports[-1]
-    assert set(last.rewards) == set(SKILLS) and last.steps == 5 and last.grad_norm > 0
-    assert 16 * 8 * 5 < last.tokens <= 16 * 8 * 5 * 10 and 0 <= last.zero_advantage < 1
+
+
+def test_moves_and_reports(base: Base) -> None:
+    policy = _policy(base)
+    start = policy.get()
+    learner = _learner(policy, prompts=8, samples=4, learning_rate=3e-3)
+    last = learner.improve(0, 2)
+    assert set(last.rewards) == set(SKILLS) and last.steps == 2 and last.grad_norm > 0
+    assert 8 * 4 * 2 < last.tokens <= 8 * 4 * 2 * 10 and 0 <= last.zero_advantage < 1
     assert last.reward == pytest.approx(np.mean(list(last.rewards.values())))
     assert all(seconds > 0 for seconds in last.seconds.values())
     assert not np.array_equal(policy.get(), start)
@@ -169,9 +175,9 @@ def test_frozen_factor_stays(base: Base, kind: str) -> None:
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_passes_of_fewer_rows_give_the_same_gradient(base: Base, normalization: str) -> None:
     moments = []
-    for rows in (256, 8):
+    for rows in (256, 4):
         learner = _learner(
-            _policy(base), prompts=8, samples=8, normalization=normalization, rows_per_pass=rows
+            _policy(base), prompts=4, samples=4, normalization=normalization, rows_per_pass=rows
         )
         learner.improve(0, 1)
         moments.append(learner.state()["exp_avg"])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.learning.executors.python import Call, run_calls
@@ -103,7 +104,7 @@ def test_every_input_with_the_right_output_is_right() -> None:
 
 
 @every_skill
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(text=st.text(max_size=50))
 def test_any_completion_is_judged(skill: CodeSkill, text: str) -> None:
     assert skill.verify(skill.task(LINE, 1), text) in (0.0, 1.0)
@@ -177,7 +178,7 @@ def test_proposals_that_are_no_tasks(skill: CodeSkill, text: str, reason: str) -
     assert refused.value.reason == reason
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from("def f(x): return|x|+ 1|# f(|3|)|\n|'a'|,|[|]|Task:|```".split("|"))).map(
