@@ -238,13 +238,13 @@ def test_forged_weights_are_not_taken_nor_handed_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["async2_decentralized", "async2_full"])
 def test_who_hands_nothing_on_starves_nobody(tmp_path: Path, name: str) -> None:
     """Worker 1 keeps the weights to itself: those below it get them from the server, and their rollouts hold."""
-    network = Network(small(name, "rounds=14"), tmp_path)
+    network = Network(small(name, "rounds=9"), tmp_path)
     network.tamper = lambda agent, step, outbox: (
         {k: v for k, v in outbox.items() if ">" in k} if agent == 1 else outbox
     )
     history = play(network)
     network.close()
-    assert trained(history, "rollouts/missing") == [0] * 14 and history.refused() == {}
+    assert trained(history, "rollouts/missing") == [0] * 9 and history.refused() == {}
     ages = [e.round - 1 - e.metrics["version"] for e in history.events("train") if e.agent == 3]
     assert max(ages) <= 2 + 2, "the slack of what is taken"
 

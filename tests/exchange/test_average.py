@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
-from typing import Any
-
 import numpy as np
 import pytest
+from combinations import combinations
 
 from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import Layout
@@ -79,19 +76,9 @@ CODINGS = ("float32", "bfloat16", "int8")
 GRAPHS = ("ring", "one_peer_exponential", "fresh_k_regular")
 
 
-def _combinations() -> Iterator[Any]:
-    """All of them; those in a Latin square, which has every pair of two of the three, in the fast tier."""
-    for (one, chosen), (two, coding), (three, name) in product(
-        *map(enumerate, (SELECTIONS, CODINGS, GRAPHS))
-    ):
-        marks = () if (one + two + three) % 3 == 0 else pytest.mark.slow
-        yield pytest.param(*chosen, coding, name, marks=marks, id=f"{chosen[0]}-{coding}-{name}")
-
-
-@pytest.mark.parametrize(("selection", "density", "coding", "name"), _combinations())
-def test_repeated_merging_reaches_the_true_mean(
-    selection: str, density: float, coding: str, name: str
-) -> None:
+@pytest.mark.parametrize(("chosen", "coding", "name"), combinations(SELECTIONS, CODINGS, GRAPHS))
+def test_repeated_merging_reaches_the_true_mean(chosen: tuple[str, float], coding: str, name: str) -> None:
+    selection, density = chosen
     rng = np.random.default_rng(1)
     theta = [rng.standard_normal(100).astype(F) for _ in range(8)]
     mean = np.mean(theta, axis=0, dtype=np.float64)

@@ -189,8 +189,17 @@ def _same_draws(one: Rollout, other: Rollout, policy: Policy, temperature: float
     return parted
 
 
-@pytest.mark.parametrize("kind", ["lora", "lora_fa", "lora_sb"])
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize(
+    ("kind", "temperature"),
+    [
+        ("lora", 1.0),
+        ("lora_fa", 0.6),
+        ("lora_sb", 1.0),
+        pytest.param("lora", 0.6, marks=pytest.mark.slow),
+        pytest.param("lora_fa", 1.0, marks=pytest.mark.slow),
+        pytest.param("lora_sb", 0.6, marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_seed_draws_what_the_modules_draw(kind: str, temperature: float) -> None:
     model = initial_model(5).eval().requires_grad_(False)
     model.model.norm.weight.mul_(3.0)  # sharper: some rows end early
