@@ -149,6 +149,7 @@ def test_any_proposal_is_a_task_or_refused() -> None:
         st.text(max_size=60) | st.lists(st.sampled_from([*words.split("|"), "|"]), max_size=16).map(" ".join)
     )
     @example(f"{HEADER} | What are the names? | SELECT name FROM singer")
+    @example("ferry_line | What are the names? | SELECT Name FROM ferry")
     def read(text: str) -> None:
         for skill in (TEXT2SQL, SPIDER_SAMPLE):
             try:
