@@ -1,6 +1,6 @@
 """One thread per process, as agents run: two under contention made single tests twenty times slower.
 
-Hypothesis tries few examples, unless `SYMPHONY_TESTS=thorough` (`tests/support/examples.py`).
+Hypothesis tries few examples, unless `SYMPHONY_TESTS=thorough` (`tests/support/cost/examples.py`).
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def fresh() -> State:
 
 def test_one_agents_proposals_are_trained_on_by_the_other(tmp_path: Path) -> None:
     """Agent 1 plays `sort`; agent 0, whose skill is `reverse`, solves what agent 1 wrote, and remembers it."""
-    recipe = recipe_of("learner.prompts=16", "selfplay.bootstrap=100")
+    recipe = recipe_of("learner.prompts=16", "selfplay.bootstrap=150")
     agents = [agent_of(tmp_path, number, recipe) for number in (0, 1)]
     roster = {agent.number: agent.did for agent in agents}
     sent = agents[1].train(1)

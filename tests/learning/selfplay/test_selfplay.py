@@ -142,17 +142,23 @@ def test_a_free_proposer_needs_something_to_ask(base: Base) -> None:
         free_prompt([SYMBOLIC[0], Shouted()], base.tokenizer)
 
 
-@pytest.mark.parametrize(("steps", "valid"), [(80, 0.1), pytest.param(200, 0.3, marks=pytest.mark.slow)])
-def test_a_free_proposer_is_taught_its_form_and_trained(
-    base: Base, tmp_path: Path, steps: int, valid: float
-) -> None:
+def test_a_free_proposer_is_taught_its_form(base: Base) -> None:
+    """Request and question become likelier; how often what it writes can be read takes longer."""
+    untaught, learner = PolicyGradient(fresh(base), SETTINGS), PolicyGradient(fresh(base), SETTINGS)
+    replace(TAUGHT, steps=30, free=True).teach(learner)
+    pairs = [("=", "<sort>3=cba"), ("=", "<reverse>4=abca")]
+    assert learner.imitate(pairs) < 0.7 * untaught.imitate(pairs)
+
+
+@pytest.mark.slow
+def test_a_free_proposer_writes_tasks_and_is_trained(base: Base, tmp_path: Path) -> None:
     policy, memory = fresh(base), Memory(tmp_path / "m.sqlite", capacity=1000)
     free = replace(PLAY, free=True)
-    taught = replace(TAUGHT, steps=steps, free=True)
+    taught = replace(TAUGHT, steps=200, free=True)
     learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1, taught)
     report = learner.improve(1, 2)
     memory.close()
-    assert report.figures["proposals/valid"] > valid and report.attempts
+    assert report.figures["proposals/valid"] > 0.3 and report.attempts
 
 
 class Shouted:
@@ -201,7 +207,7 @@ def test_the_bootstrap_comes_before_the_first_round_and_no_other(base: Base, tmp
         memory.close()
         found.append(policy.get())
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
-    assert not np.array_equal(found[0], once.adapter)
+    assert not np.array_equal(once.adapter, fresh(base).get()), "nothing was taught: the test tests nothing"
 
 
 def play(base: Base, folder: Path, rounds: int, taught: Taught) -> tuple[Policy, list[LearnReport]]:
