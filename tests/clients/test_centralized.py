@@ -53,7 +53,7 @@ def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -
         assert history.refused() == {} and trained(history, "staleness") == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("lag", "fanout"), [(1, 0), (2, 2), (3, 1)])
+@pytest.mark.parametrize(("lag", "fanout"), [(1, 0), (2, 2), pytest.param(3, 1, marks=pytest.mark.slow)])
 def test_rollouts_are_exactly_as_old_as_the_recipe_says(tmp_path: Path, lag: int, fanout: int) -> None:
     overrides = (*SMALL, "rounds=6", f"centralized.lag={lag}", f"centralized.fanout={fanout}", "agents=4")
     network, history = whole(tmp_path, "async2_decentralized", *overrides, "centralized.momentum=0.3")
@@ -235,7 +235,9 @@ def test_forged_weights_are_not_taken_nor_handed_on(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["async2_decentralized", "async2_full"])
+@pytest.mark.parametrize(
+    "name", ["async2_decentralized", pytest.param("async2_full", marks=pytest.mark.slow)]
+)
 def test_who_hands_nothing_on_starves_nobody(tmp_path: Path, name: str) -> None:
     """Worker 1 keeps the weights to itself: those below it get them from the server, and their rollouts hold."""
     network = Network(small(name, "rounds=9"), tmp_path)

@@ -172,7 +172,10 @@ def test_frozen_factor_stays(base: Base, kind: str) -> None:
             assert torch.equal(parameter, frozen[name]) and not parameter.requires_grad
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(
+    "normalization",
+    [NORMALIZATIONS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NORMALIZATIONS[1:])],
+)
 def test_passes_of_fewer_rows_give_the_same_gradient(base: Base, normalization: str) -> None:
     moments = []
     for rows in (256, 4):
