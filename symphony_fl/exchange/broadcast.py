@@ -40,12 +40,15 @@ WAITING = 128
 class Copy:
     """The public copy of the weights and what is generated with, the same at both ends.
 
-    Args:
-        initial: float32 [P], what every agent of the run begins with: version 0.
-        momentum: of the averaging, in [0, 1).
+    Parameters
+    ----------
+    initial : float32 [P], what every agent of the run begins with: version 0.
+    momentum : of the averaging, in [0, 1).
 
-    Attributes:
-        public, policy: float32 [P]. version: of the last change applied.
+    Attributes
+    ----------
+    public, policy : float32 [P].
+    version : of the last change applied.
     """
 
     def __init__(self, initial: np.ndarray, momentum: float) -> None:
@@ -127,8 +130,10 @@ class Publisher:
     def publish(self, theta: np.ndarray, version: int) -> list[bytes]:
         """What leaves with this step: pieces of the version in transit, first of all of a new one if the link is free.
 
-        Args:
-            theta: float32 [P], the newest weights. version: the step that made them.
+        Parameters
+        ----------
+        theta : float32 [P], the newest weights.
+        version : the step that made them.
         """
         if not self._queue:
             self._queue.extend(self._new_version(theta, version))
@@ -202,11 +207,14 @@ class Subscriber:
     def take(self, data: bytes, trainer: str) -> None:
         """A piece of mail: a chunk, or a version that fits one. Returns if it is new, hence worth handing on.
 
-        Args:
-            trainer: the did:key whose weights these must be.
+        Parameters
+        ----------
+        trainer : the did:key whose weights these must be.
 
-        Raises:
-            Refusal: one of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
+        Raises
+        ------
+        Refusal
+            One of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
         """
         whole: bytes | None = data
         if is_chunk(data):

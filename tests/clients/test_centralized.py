@@ -47,7 +47,7 @@ def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -
     short = (*SMALL, "rounds=3", "tasks.evaluate_every=3")
     alone, _ = whole(tmp_path / "alone", "sync_centralized", *short, "agents=1")
     for agents in (3, 5):
-        overrides = (*short, "centralized.lag=0", f"agents={agents}")
+        overrides = (*short, "strategy.lag=0", f"agents={agents}")
         shared, history = whole(tmp_path / str(agents), "async1_centralized", *overrides)
         assert digest(adapters(shared)[0]) == digest(adapters(alone)[0])
         assert history.refused() == {} and trained(history, "staleness") == [0, 0, 0]
@@ -55,8 +55,8 @@ def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -
 
 @pytest.mark.parametrize(("lag", "fanout"), [(1, 0), (2, 2), pytest.param(3, 1, marks=pytest.mark.slow)])
 def test_rollouts_are_exactly_as_old_as_the_recipe_says(tmp_path: Path, lag: int, fanout: int) -> None:
-    overrides = (*SMALL, "rounds=6", f"centralized.lag={lag}", f"centralized.fanout={fanout}", "agents=4")
-    network, history = whole(tmp_path, "async2_decentralized", *overrides, "centralized.momentum=0.3")
+    overrides = (*SMALL, "rounds=6", f"strategy.lag={lag}", f"strategy.fanout={fanout}", "agents=4")
+    network, history = whole(tmp_path, "async2_decentralized", *overrides, "strategy.momentum=0.3")
     assert trained(history, "staleness") == [min(step, lag) for step in range(6)]
     assert trained(history, "rollouts/missing") == [0] * 6 and history.refused() == {}
     assert max(v for v in trained(history, "recomputed") if v is not None) < 1e-4
@@ -68,8 +68,8 @@ def test_where_links_are_slow_changes_are_fresher_than_weights(tmp_path: Path) -
     """6.3's "improves rollout freshness", by the same link of 16 kB a step."""
     found = {}
     for name in ("async2_full", "async2_decentralized"):
-        overrides = (*SMALL, "rounds=12", "agents=2", "centralized.lag=1", "centralized.bandwidth=16000")
-        more = ("centralized.parts=1", "centralized.slack=12")
+        overrides = (*SMALL, "rounds=12", "agents=2", "strategy.lag=1", "strategy.bandwidth=16000")
+        more = ("strategy.parts=1", "strategy.slack=12")
         _, history = whole(tmp_path / name, name, *overrides, *more)
         found[name] = trained(history, "staleness")
         assert history.refused() == {}

@@ -17,7 +17,7 @@ SMALL = (
     "agents=2", "rounds=2", "learner.steps=1", "learner.prompts=2", "tasks.held_out=1", "tasks.evaluate_every=1",
     "tracking.agents=false",
 )  # fmt: skip
-CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "centralized.momentum=0.3"))
+CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "strategy.momentum=0.3"))
 RUNS = {
     "default": ("default", ()),
     "gossip": ("gossip", ()),

@@ -15,7 +15,7 @@ from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import private_superlink, run_recipe
 
 Run = Callable[..., dict[str, Any]]
-EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",
+EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.1", "exchange.codec=sign",
             "agents=4", "rounds=3")  # fmt: skip
 
 

@@ -174,5 +174,5 @@ def test_begun_in_one_way_and_resumed_in_the_other(run_here: Run, tmp_path: Path
 
 @pytest.mark.slow
 def test_the_wall_clock_works_as_well(run_here: Run) -> None:
-    result = run_here("async_gossip", *SMALL, "clock.kind=wall")
+    result = run_here("async_gossip", *SMALL, "clock=wall")
     assert result["status"] == "completed" and sum(result["own_rounds"].values()) == 2 * 4

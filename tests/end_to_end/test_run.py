@@ -127,7 +127,7 @@ def test_a_run_that_cannot_work_is_reported_as_failed(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["exchange.densty=1", "rounds=x", "exchange.density=0", "exchange.density=2", "topology.name=star", "agents=1",
+    ["exchange.densty=1", "rounds=x", "exchange.selection.density=0", "exchange.selection.density=2", "topology=star", "agents=1",
      "model.name=/no/such/folder"],
 )  # fmt: skip
 def test_the_command_refuses_in_one_line_before_any_work(override: str, symphony_home: Path) -> None:

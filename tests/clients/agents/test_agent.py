@@ -13,7 +13,7 @@ from clients.home.home import Home
 from symphony_fl.config.recipe import Recipe, load_recipe
 from symphony_fl.exchange.flat import digest
 
-TWO = ("agents=2", "exchange.coding=float32", "rounds=3")
+TWO = ("agents=2", "exchange.codec=float32", "rounds=3")
 
 
 def _open(folder: Path, number: int, recipe: Recipe) -> Agent:
@@ -47,8 +47,8 @@ def test_one_round_of_two_agents_is_what_a_hand_computes(tmp_path: Path) -> None
 
 
 def test_merging_without_learning_reaches_the_true_mean(tmp_path: Path) -> None:
-    recipe, roster = _pair(tmp_path, ["agents=3", "rounds=50", "learner.steps=0", "topology.name=edges",
-                                      "topology.edges=[[0,1],[1,2]]", "exchange.coding=int8"])  # fmt: skip
+    recipe, roster = _pair(tmp_path, ["agents=3", "rounds=50", "learner.steps=0", "topology=edges",
+                                      "topology.edges=[[0,1],[1,2]]", "exchange.codec=int8"])  # fmt: skip
     rng = np.random.default_rng(0)
     starts = []
     for number in range(3):
@@ -115,7 +115,7 @@ def test_the_first_roster_is_kept_whether_or_not_mail_comes_with_it(tmp_path: Pa
 
 
 def test_who_is_no_neighbour_is_refused(tmp_path: Path) -> None:
-    path = ("agents=3", "topology.name=edges", "topology.edges=[[0,1],[1,2]]")
+    path = ("agents=3", "topology=edges", "topology.edges=[[0,1],[1,2]]")
     recipe, roster = _pair(tmp_path, path)
     agent = _open(tmp_path, 0, recipe)
     agent.train(1)
@@ -144,8 +144,8 @@ def test_a_whole_adapter_leaves_under_fedavg_only(tmp_path: Path) -> None:
 
 def test_an_update_is_passed_on_to_those_who_lack_it(tmp_path: Path) -> None:
     """Epidemic rule on a line 0 - 1 - 2: agent 1 forwards 0's envelope to 2, unchanged, and 2 opens it."""
-    line = ("agents=3", "topology.name=edges", "topology.edges=[[0,1],[1,2]]", "exchange.rule=epidemic",
-            "exchange.coding=sign", "rounds=3")  # fmt: skip
+    line = ("agents=3", "topology=edges", "topology.edges=[[0,1],[1,2]]", "exchange.rule=epidemic",
+            "exchange.codec=sign", "rounds=3")  # fmt: skip
     recipe, roster = _pair(tmp_path, line)
     sealed = _open(tmp_path, 0, recipe).train(1).outbox["0"]
     for number in (1, 2):

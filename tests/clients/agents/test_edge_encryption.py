@@ -13,10 +13,10 @@ from symphony_fl.exchange.messages.sealed_box import SealedBoxes
 from symphony_fl.identity.did_key import public_key_of
 from symphony_fl.identity.signatures import sender_hint
 
-FLOATS = "exchange.coding=float32"
+FLOATS = "exchange.codec=float32"
 RULES = [
     ("exchange.rule=average",),
-    ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1"),
+    ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.1"),
 ]
 
 

@@ -33,9 +33,10 @@ SHARING = (
     "rounds=4",
     "learner.prompts=8",
     "tasks.skills=[reverse,sort]",
+    "memory=episodic",
     "memory.capacity=500",
-    "curriculum.name=learnability",
-    "selfplay.enabled=true",
+    "curriculum=learnability",
+    "selfplay=cells",
     "selfplay.bootstrap=60",
     "selfplay.share=4",
 )

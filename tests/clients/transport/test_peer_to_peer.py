@@ -45,7 +45,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devices]:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ("topology.name=random_pairs", "exchange.rule=average", "exchange.selection=cyclic"),
+            ("topology=random_pairs", "exchange.rule=average", "exchange.selection=cyclic"),
             marks=pytest.mark.slow,
         ),
     ],
@@ -105,4 +105,4 @@ def test_what_only_devices_can_do_is_refused_elsewhere(
     for override in ("agents_per_node=2", "strategy=isolated", "strategy=fedavg", "strategy=async_gossip"):
         with pytest.raises(RecipeError, match="exchange.transport = 'iroh'"):
             recipe_of("iroh", override)
-    recipe_of("iroh", "strategy=async_gossip", "clock.kind=wall")
+    recipe_of("iroh", "strategy=async_gossip", "clock=wall")
