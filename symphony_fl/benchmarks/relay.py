@@ -39,8 +39,10 @@ def run(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> list[dict[str, An
 def row(agents: int, agents_per_node: int, rounds: int = ROUNDS) -> dict[str, Any]:
     """One row.
 
-    Raises:
-        LaunchError: Flower did not finish the run.
+    Raises
+    ------
+    LaunchError
+        Flower did not finish the run.
     """
     recipe = still_recipe(agents, agents_per_node, rounds + 2)
     with tempfile.TemporaryDirectory(prefix="symphony-relay-") as name, private_superlink() as link:

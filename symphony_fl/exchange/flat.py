@@ -27,9 +27,10 @@ class LayoutError(ValueError):
 class Layout:
     """Which entries of the flat vector belong to which named array.
 
-    Attributes:
-        names: sorted, unique.
-        shapes: one per name, in the same order.
+    Attributes
+    ----------
+    names : sorted, unique.
+    shapes : one per name, in the same order.
     """
 
     names: tuple[str, ...]
@@ -65,11 +66,14 @@ class Layout:
 def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
     """Lays named floating-point arrays end to end in the order of their sorted names.
 
-    Returns:
-        The vector, float32 [P], a fresh copy; and its layout.
+    Returns
+    -------
+    The vector, float32 [P], a fresh copy; and its layout.
 
-    Raises:
-        LayoutError: an array is not of a floating-point type (a silent cast of integers would lose bits).
+    Raises
+    ------
+    LayoutError
+        An array is not of a floating-point type (a silent cast of integers would lose bits).
     """
     names = tuple(sorted(arrays))
     layout = Layout(names, tuple(tuple(arrays[name].shape) for name in names))
@@ -84,8 +88,10 @@ def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
 def unflatten(vector: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
     """The inverse of `flatten`: named float32 arrays, copies that do not share the vector's memory.
 
-    Raises:
-        LayoutError: the vector is not float32 [layout.size].
+    Raises
+    ------
+    LayoutError
+        The vector is not float32 [layout.size].
     """
     if vector.shape != (layout.size,) or vector.dtype != np.float32:
         raise LayoutError(f"vector is {vector.dtype} {vector.shape}, expected float32 ({layout.size},)")

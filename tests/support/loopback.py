@@ -52,10 +52,11 @@ OWNER, RUN, FOR_EVER = "owner", 1, 1e9
 class Loopback:
     """A grid and its nodes, one per agent.
 
-    Args:
-        handler: what a node does.
-        seed: of the order in which waiting messages are worked on.
-        lost: (agent, message) -> whether the reply never leaves the node.
+    Parameters
+    ----------
+    handler : what a node does.
+    seed : of the order in which waiting messages are worked on.
+    lost : (agent, message) -> whether the reply never leaves the node.
     """
 
     def __init__(
@@ -153,8 +154,9 @@ def real_network(recipe: Recipe, folder: Path, seed: int = 0) -> Loopback:
 class Scripted:
     """Agents without a model: they answer at once, the same when asked twice, and note what they were given.
 
-    Args:
-        skills: of the run's recipe.
+    Parameters
+    ----------
+    skills : of the run's recipe.
     """
 
     skills: Sequence[str]

@@ -70,19 +70,23 @@ def seal(
 ) -> Sealed:
     """Codes, compresses and signs one update.
 
-    Args:
-        terms: of the run.
-        private_key: 32 raw bytes.
-        round: of the sender, 0 .. 2^31 - 1.
-        indices: int64 [k] as the terms' selection gave them for this round.
-        values: float32 [k], finite.
-        adapter: 16-byte digest of the adapter the values come from.
-        rewards: at most 64 reports.
-        rng: for stochastic rounding; None rounds to the nearest.
+    Parameters
+    ----------
+    session : of the run.
+    private_key : 32 raw bytes.
+    round : of the sender, 0 .. 2^31 - 1.
+    indices : int64 [k] as the session's selection gave them for this round.
+    values : float32 [k], finite.
+    adapter : 16-byte digest of the adapter the values come from.
+    rewards : at most 64 reports.
+    rng : for stochastic rounding; None rounds to the nearest.
 
-    Raises:
-        CodingError, IndicesError: values or indices that cannot travel.
-        ValueError: lengths that do not fit, a round or report out of range.
+    Raises
+    ------
+    CodingError, IndicesError
+        Values or indices that cannot travel.
+    ValueError
+        Lengths that do not fit, a round or report out of range.
     """
     if indices.shape != values.shape or not 0 <= round < ROUND_LIMIT or len(adapter) != DIGEST_BYTES:
         raise ValueError(f"indices {indices.shape}, values {values.shape}, round {round}: do not fit")
@@ -127,8 +131,10 @@ def seal(
 def open_envelope(data: bytes, expectation: Expectation) -> Update:
     """The update inside an envelope, once every check has passed.
 
-    Raises:
-        Refusal: one of its subclasses in `refusals`, whatever the bytes; nothing else.
+    Raises
+    ------
+    Refusal
+        One of its subclasses in `refusals`, whatever the bytes; nothing else.
     """
     session = expectation.session
     header, payload = _split(data, session.max_bytes)

@@ -105,9 +105,14 @@ def _pack(header: Header) -> bytes:
 def unpack_header(data: bytes) -> Header:
     """The header behind canonical bytes.
 
-    Raises:
-        WrongVersion: it announces another version. Malformed: anything else but the bytes that `pack` writes.
-        NotFinite: a reported reward is.
+    Raises
+    ------
+    WrongVersion
+        It announces another version.
+    Malformed
+        Anything else but the bytes that `pack` writes.
+    NotFinite
+        A reported reward is.
     """
     header = _checked(unpack(data, "header", VERSION))
     if not all(math.isfinite(report.mean) for report in header.rewards):

@@ -52,8 +52,10 @@ _INSTALLED: dict[str, Source] = {}  # skills of this process whose rows are not 
 def get_skill(name: str) -> Skill:
     """The skill of that short name.
 
-    Raises:
-        SkillError: there is none; the message names the nearest one.
+    Raises
+    ------
+    SkillError
+        There is none; the message names the nearest one.
     """
     if name in SKILLS:
         return SKILLS[name]
@@ -65,8 +67,10 @@ def get_skill(name: str) -> Skill:
 def install_registered() -> None:
     """From here on, ``get_skill`` gives the skills of plug-ins too.
 
-    Raises:
-        SkillError: a plug-in's skill has the name of another one.
+    Raises
+    ------
+    SkillError
+        A plug-in's skill has the name of another one.
     """
     for name, (skill, provider) in registry.items("skills").items():
         if SKILLS.setdefault(name, skill) is not skill:
@@ -76,8 +80,10 @@ def install_registered() -> None:
 def install_prompts(skills: Sequence[PromptAnswer]) -> None:
     """From here on, in this process, ``get_skill`` gives these skills of rows; the same call again does nothing.
 
-    Raises:
-        SkillError: a name is taken, by another skill or by other rows.
+    Raises
+    ------
+    SkillError
+        A name is taken, by another skill or by other rows.
     """
     for skill in skills:
         if SKILLS.setdefault(skill.name, skill) != skill:
@@ -93,13 +99,16 @@ def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
     nothing. Skills are looked up by name wherever tasks are drawn or judged, so a name means one set of rows for as
     long as the process lives.
 
-    Args:
-        entries: ``skill=folder-or-hub-name:split`` each (``sources.py``).
-        skills: the recipe's; those without an entry have the shipped rows, or are generated.
+    Parameters
+    ----------
+    entries : ``skill=folder-or-hub-name:split`` each (``sources.py``).
+    skills : the recipe's; those without an entry have the shipped rows, or are generated.
 
-    Raises:
-        SkillError: an entry of another form, for none of the skills or for one named before; rows that cannot be
-            read; or this process has other rows for a skill already.
+    Raises
+    ------
+    SkillError
+        An entry of another form, for none of the skills or for one named before; rows that cannot be read; or
+        this process has other rows for a skill already.
     """
     wanted: dict[str, Source] = {}
     for entry in entries:

@@ -16,14 +16,18 @@ from symphony_fl.learning.skills.base import SkillError
 def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dict[str, str]]:
     """The named text fields of every row.
 
-    Args:
-        source: a `.json` (one list), `.jsonl` (one object a line) or `.parquet` file; else what
-            `datasets.load_dataset` takes.
-        split: the split of a `datasets` source; a file is one split.
+    Parameters
+    ----------
+    source : a `.json` (one list), `.jsonl` (one object a line) or `.parquet` file; else what
+        `datasets.load_dataset` takes.
+    split : the split of a `datasets` source; a file is one split.
 
-    Raises:
-        SkillError: the file is not of its format, or a row lacks a field or holds no text in it.
-        FileNotFoundError: there is no such file; or what `datasets` raises for its sources.
+    Raises
+    ------
+    SkillError
+        The file is not of its format, or a row lacks a field or holds no text in it.
+    FileNotFoundError
+        There is no such file; or what `datasets` raises for its sources.
     """
     path = Path(source)
     if path.suffix in (".json", ".jsonl"):
