@@ -33,6 +33,7 @@ class Bounded(Average):
 
 
 def build(options: BoundedOptions, size: int, agent: int, agents: int) -> Bounded:
+    """What is registered: options of a recipe in, a rule out."""
     return Bounded(size, options.most)
 
 

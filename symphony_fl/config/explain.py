@@ -124,7 +124,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
 
 
 def range_of(field: FieldInfo) -> str:
-    """ "at least 1 and at most 500"; "" for a field without bounds."""
+    """Such as "at least 1 and at most 500"; empty for a field without bounds."""
     parts = []
     for item in field.metadata:
         for name, said in (("ge", "at least"), ("gt", "above"), ("le", "at most")):

@@ -60,7 +60,7 @@ def test_entries_are_added_while_older_ones_wait_and_state_is_kept(tmp_path: Pat
     spool = Spool(tmp_path)
     spool.state["runs"] = {"parent": "abc"}
     spool.append({"n": 1})
-    ((entry, size),) = spool.waiting()
+    ((_entry, size),) = spool.waiting()
     spool.delivered(size)
     spool.save()
     spool.append({"n": 2})

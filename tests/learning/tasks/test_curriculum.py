@@ -150,7 +150,7 @@ def _groups_to_master_all(seed: int, follow: bool) -> int:
             solved = int(rng.binomial(SAMPLES, success[cell]))
             mixed = 0 < solved < SAMPLES
             ability[cell[0]] += GAIN[cell[0]] * mixed
-            counts[cell] = Counts(*(np.array(counts.get(cell, Counts(0, 0))) + (SAMPLES, solved, 1, mixed)))
+            counts[cell] = Counts(*((*np.array(counts.get(cell, Counts(0, 0))), SAMPLES, solved, 1, mixed)))
     raise AssertionError("never reached")
 
 
