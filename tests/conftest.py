@@ -9,4 +9,4 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import examples  # noqa: E402, F401  loads the profile before any test is read
+import examples  # noqa: F401  loads the profile before any test is read

@@ -19,7 +19,8 @@ from empty_store import empty_store
 from mlflow import MlflowClient
 
 from symphony_fl.cli.main import main
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import Event, History
 from symphony_fl.tracking import delivery as delivering
 from symphony_fl.tracking.spool import Spool

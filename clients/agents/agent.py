@@ -22,7 +22,8 @@ from clients.protocol.report import AgentError as AgentError
 from clients.protocol.report import Report as Report
 from symphony_fl.build.asynchrony import kept_outboxes
 from symphony_fl.build.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.learning import SharedRewardOptions
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.envelope import RewardReport
 from symphony_fl.learning.memory.episodes import Episode
@@ -155,7 +156,7 @@ class Agent:
         mail = self._unkept
         if not mail:
             return
-        if self._kept or self.recipe.selfplay.share or _size(mail) > self.state.adapter.nbytes:
+        if self._kept or self.letters.most or _size(mail) > self.state.adapter.nbytes:
             self._commit()
             return
         self.home.keep_mail(mail)
@@ -256,7 +257,7 @@ class Agent:
 
     def _tell(self, round: int) -> list[RewardReport]:
         """What this agent says it earned; nothing where nobody acts on it, since every byte counts."""
-        if self.recipe.reward.shared == "off":
+        if not isinstance(self.recipe.reward, SharedRewardOptions):
             return []
         reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]
         self.reward.hear(self.number, round, reports)
@@ -289,14 +290,14 @@ class Agent:
 
     def _check_served(self) -> None:
         """An adapter leaves a device, or comes to it, as a whole only where the recipe says so: a relay could ask."""
-        if self.recipe.strategy != "fedavg":
+        if self.recipe.strategy.name != "fedavg":
             raise AgentError(
-                f"a whole adapter is not exchanged with the server under {self.recipe.strategy!r}"
+                f"a whole adapter is not exchanged with the server under {self.recipe.strategy.name!r}"
             )
 
     def _commit(self) -> None:
         self.state.arrays |= self.exchange.arrays()
-        if self.recipe.reward.shared != "off":
+        if isinstance(self.recipe.reward, SharedRewardOptions):
             self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
         self.home.commit(self.state, self.outboxes)
         self._unkept, self._kept = {}, False

@@ -21,7 +21,7 @@ from symphony_fl.build.components import (
     recipe_selection,
 )
 from symphony_fl.build.learners import grpo_settings, recipe_policy
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Copy
 from symphony_fl.exchange.messages.envelope import Session
 from symphony_fl.exchange.messages.rollouts import Form

@@ -9,7 +9,7 @@ from clients.agents.base_agent import BaseAgent
 from clients.home.home import Home
 from clients.protocol.addressing import label_for
 from symphony_fl.build.centralized import TRAINER, hands_on, kept_outboxes, parts_of, rollout_seed
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Subscriber
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Rollouts, seal_rollouts

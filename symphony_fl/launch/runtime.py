@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.launch.flower import (
     APP_FOLDER,
     LaunchError,

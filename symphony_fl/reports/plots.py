@@ -42,6 +42,15 @@ def plot_run(history: History, folder: Path, skills: Sequence[str], held_out: in
     return [_save(history, draw, folder / f"{name}.png") for name, draw in plots.items()]
 
 
+def overview(history: History) -> Figure:
+    """Accuracy by round and by bytes, side by side."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _accuracy_by_round(history, left)
+    _accuracy_by_bytes(history, right)
+    return figure
+
+
 def _save(history: History, draw: Draw, path: Path) -> Path:
     # Figure without pyplot: no global state, no display needed.
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")

@@ -9,7 +9,8 @@ import pytest
 
 from clients.agents.agent import Agent, Report
 from clients.home.home import Home
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 
 PAIR = ("agents=2", "rounds=4", "learner.prompts=8", "tasks.skills=[reverse,sort]")
 PLAY = (

@@ -3,6 +3,7 @@ dealt, exact lag, resume after a stop anywhere, and a worker that lies in every 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from centre import Network, play, whole
-from examples import THOROUGH
 
 from clients.agents.agent import AgentError
 from clients.agents.trainer import Trainer
 from clients.agents.worker import Worker
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from examples import THOROUGH
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Form, Rollouts, open_rollouts, seal_rollouts
 from symphony_fl.identity.did_key import generate_private_key
@@ -56,7 +58,7 @@ def test_one_server_and_workers_without_lag_give_the_same_bits(tmp_path: Path) -
 @pytest.mark.parametrize(("lag", "fanout"), [(1, 0), (2, 2), pytest.param(3, 1, marks=pytest.mark.slow)])
 def test_rollouts_are_exactly_as_old_as_the_recipe_says(tmp_path: Path, lag: int, fanout: int) -> None:
     overrides = (*SMALL, "rounds=6", f"strategy.lag={lag}", f"strategy.fanout={fanout}", "agents=4")
-    network, history = whole(tmp_path, "async2_decentralized", *overrides, "strategy.momentum=0.3")
+    _network, history = whole(tmp_path, "async2_decentralized", *overrides, "strategy.momentum=0.3")
     assert trained(history, "staleness") == [min(step, lag) for step in range(6)]
     assert trained(history, "rollouts/missing") == [0] * 6 and history.refused() == {}
     assert max(v for v in trained(history, "recomputed") if v is not None) < 1e-4
@@ -144,7 +146,7 @@ def _endless(r: Rollouts, end: int) -> np.ndarray:
 def _favourite(r: Rollouts) -> Rollouts:
     """One completion of a task in the place of another: true tokens, true log-probabilities, no chance."""
     ends = np.concatenate([[0], np.cumsum(r.lengths)])
-    rows = [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+    rows = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
     kept, gone = next(
         (a, b)
         for a in range(len(rows))

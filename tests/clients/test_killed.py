@@ -9,7 +9,7 @@ from centre import Network, play
 from killing import Killing
 
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
 

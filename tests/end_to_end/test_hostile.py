@@ -9,7 +9,7 @@ import pytest
 from checkout import copy_checkout
 from mlflow import MlflowClient
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
 

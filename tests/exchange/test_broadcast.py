@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.broadcast import Copy, Publisher, Subscriber
 from symphony_fl.exchange.codecs.codec import CODECS, build_codec

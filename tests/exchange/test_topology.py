@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.exchange.topology import TOPOLOGIES, TopologyError, build_topology
 
 _PATH = [[0, 1], [1, 2], [2, 3]]

@@ -14,8 +14,9 @@ from clients.agents.agent import Agent
 from clients.agents.task_sharing import TaskSharing, waiting
 from clients.home.home import Home, State
 from strategies.recorder import METRIC_NAME
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.messages.task_message import SharedTask, seal_task_message
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 from symphony_fl.learning.executors.allowance import Allowance

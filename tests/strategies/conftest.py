@@ -13,7 +13,7 @@ from loopback import Loopback
 from clients.protocol.messages import pack_greeting
 from strategies import server_app
 from strategies.roster import Roster
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.tracking.tracker import Tracker
 

@@ -17,8 +17,9 @@ from strategies.async_gossip import SilenceError
 from strategies.asynchrony import dispatcher as dispatcher
 from strategies.asynchrony.clocks import VirtualClock
 from strategies.grids.per_message import PerMessageGrid
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import round_seconds
 

@@ -22,8 +22,9 @@ from strategies.build import build_strategy
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from strategies.server_app import _evaluate_before, _finished
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.tracking.tracker import Tracker
 

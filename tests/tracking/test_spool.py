@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.cli.main import main
 from symphony_fl.storage.folders import locked
 from symphony_fl.tracking import replay as replaying
@@ -61,7 +61,7 @@ def test_entries_are_added_while_older_ones_wait_and_state_is_kept(tmp_path: Pat
     spool = Spool(tmp_path)
     spool.state["runs"] = {"parent": "abc"}
     spool.append({"n": 1})
-    ((entry, size),) = spool.waiting()
+    ((_entry, size),) = spool.waiting()
     spool.delivered(size)
     spool.save()
     spool.append({"n": 2})

@@ -75,7 +75,7 @@ def hotpot_f1(prediction: str, golds: Sequence[str]) -> float:
 
 
 def gsm8k_answer(text: str) -> str | None:
-    """The number after the first ``####``, without thousands separators; ``None`` if there is none.
+    r"""The number after the first ``####``, without thousands separators; ``None`` if there is none.
 
     ``"5 + 4 = 9\\n#### 1,009."`` gives ``"1009"``.
     """
@@ -84,7 +84,7 @@ def gsm8k_answer(text: str) -> str | None:
 
 
 def math_equal(gold: str, answer: str) -> bool:
-    """Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
+    r"""Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
 
     Its timeouts are signals, which work in a main thread only, while agents may run in others. So they are off, and
     what could run for long (high powers, factorials, sums, long texts) is refused beforehand: not equal.

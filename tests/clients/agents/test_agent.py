@@ -10,7 +10,8 @@ import pytest
 
 from clients.agents.agent import Agent, AgentError
 from clients.home.home import Home
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
 
 TWO = ("agents=2", "exchange.codec=float32", "rounds=3")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from edge_network import Network, Node
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.exchange.messages.sealed_box import SealedBoxes
 from symphony_fl.identity.did_key import public_key_of

@@ -7,7 +7,7 @@ import pytest
 
 from clients.agents.exchange import Exchange
 from clients.home.home import State
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import Layout
 

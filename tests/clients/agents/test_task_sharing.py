@@ -14,8 +14,9 @@ from clients.agents.task_sharing import INBOX, TaskSharing, compared, sort_mail,
 from clients.home.home import Home, State
 from strategies.mailbox import Mailbox
 from strategies.recorder import METRIC_NAME
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.exchange.messages.task_message import (
     SharedTask,
     is_task_message,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import THOROUGH, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.home.home import COPY, MAIL, MAIL_COPY, STATE, Home, HomeError, State
+from examples import THOROUGH, examples
 from symphony_fl.identity.key_file import KeyFileError
 
 

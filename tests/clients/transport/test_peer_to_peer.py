@@ -10,9 +10,10 @@ from device import greeting
 from devices_on_grid import Devices
 
 from clients.service.service import Service
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.cli.main import main
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 
 pytest.importorskip("iroh")
 AGENTS, ROUNDS = 4, 3

@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import KINDS, announce_huge, damage
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.messages.chunks import (
     AROUND,

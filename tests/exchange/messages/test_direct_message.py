@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.messages.bundle import pack_bundle
 from symphony_fl.exchange.messages.direct_message import (

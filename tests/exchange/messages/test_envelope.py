@@ -9,11 +9,11 @@ import msgpack
 import numpy as np
 import pytest
 import zstandard
-from examples import examples, few_or
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import KINDS, announce_huge, damage
 
+from examples import examples, few_or
 from symphony_fl import refusals
 from symphony_fl.exchange.codecs.codec import CODECS, build_codec
 from symphony_fl.exchange.codecs.indices import encode_indices

@@ -8,11 +8,11 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import KINDS, announce_huge, damage
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.messages.rollouts import (
     Form,

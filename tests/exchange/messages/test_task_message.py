@@ -7,11 +7,11 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from examples import examples, few_or
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import KINDS, announce_huge, damage
 
+from examples import examples, few_or
 from symphony_fl import refusals
 from symphony_fl.exchange.messages.envelope import open_envelope
 from symphony_fl.exchange.messages.header import HEADER_LIMIT

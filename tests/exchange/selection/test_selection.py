@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.selection.density import (
     Adaptive,

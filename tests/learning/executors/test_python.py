@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors import python
 from symphony_fl.learning.executors.python import (
     LIMITS,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import THOROUGH, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from examples import THOROUGH, examples
 from symphony_fl.learning.memory.episodes import Counts, Episode
 from symphony_fl.learning.memory.memory import Memory, MemoryFileError, evictions
 from symphony_fl.learning.memory.schema import FORMAT

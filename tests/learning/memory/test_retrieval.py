@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.memory.retrieval import TextIndex
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

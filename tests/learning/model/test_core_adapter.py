@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from examples import examples
 from symphony_fl.learning.model.adapters import Policy, trainable_parameters
 from symphony_fl.learning.model.base_model import Base, weights_digest
 from symphony_fl.learning.model.core_adapter import singular_bases

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_logprobs import completion_logprobs as by_modules
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from examples import examples
 from symphony_fl.learning.model.adapters import Policy
 from symphony_fl.learning.model.base_model import Base
 from symphony_fl.learning.model.forward import LlamaForward, ModuleForward, forward_of, reason_for_modules
@@ -154,7 +155,7 @@ def test_logits_are_those_of_the_modules(shape: Shape) -> None:
                 torch.testing.assert_close(last, found[:, -1:])
 
 
-def _before(cache, new: int):  # noqa: ANN001, ANN202
+def _before(cache, new: int):
     """A copy of a cache as it was before the last ``new`` tokens."""
     copy = type(cache)()
     copy.layers = [(k[:, :, :-new], v[:, :, :-new]) for k, v in cache.layers]
@@ -328,6 +329,6 @@ def test_pieces_hold_every_row_once_and_few_kinds(kinds: list[int], most: int) -
     pieces = list(_pieces(kinds, most))
     assert [row for piece in pieces for row in range(len(kinds))[piece]] == list(range(len(kinds)))
     assert all(1 <= len(set(kinds[piece])) <= most for piece in pieces)
-    for piece, following in zip(pieces, pieces[1:], strict=False):  # no longer piece would do
+    for piece, following in itertools.pairwise(pieces):  # no longer piece would do
         held = set(kinds[piece])
         assert len(held) == most and kinds[following.start] not in held

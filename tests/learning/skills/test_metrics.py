@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills.metrics import (
     LONGEST_EXPRESSION,
     exact_match,

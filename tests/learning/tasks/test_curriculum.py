@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.memory.episodes import Cell, Counts
 from symphony_fl.learning.skills import SkillError, get_skill
 from symphony_fl.learning.tasks.curriculum import Curriculum, learnability, unlocked
@@ -151,7 +151,7 @@ def _groups_to_master_all(seed: int, follow: bool) -> int:
             solved = int(rng.binomial(SAMPLES, success[cell]))
             mixed = 0 < solved < SAMPLES
             ability[cell[0]] += GAIN[cell[0]] * mixed
-            counts[cell] = Counts(*(np.array(counts.get(cell, Counts(0, 0))) + (SAMPLES, solved, 1, mixed)))
+            counts[cell] = Counts(*((*np.array(counts.get(cell, Counts(0, 0))), SAMPLES, solved, 1, mixed)))
     raise AssertionError("never reached")
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import SKILLS, SkillError, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 from symphony_fl.learning.tasks import task_sampler as module

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC, SymbolicSkill
 from symphony_fl.learning.tasks.task_sampler import draw_training_task, is_reserved

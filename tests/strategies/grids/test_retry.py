@@ -15,7 +15,7 @@ from stopped_clock import StoppedClock
 
 from strategies.grids.adaptive_timeouts import FIRST_SECONDS
 from strategies.grids.retry import RetryGrid
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 
@@ -89,7 +89,7 @@ def test_whoever_answered_before_is_known_and_nobody_is_asked_early() -> None:
     assert nodes.asked == {11: 3, 12: 3, 13: 3} and nodes.clock.now == 0.0
     nodes.swallow = {11: 4, 12: 4, 13: 4}
     assert _asked(grid) == [11, 12, 13]
-    assert nodes.times == dict.fromkeys((11, 12, 13), [0.0, 0.0, 0.0, 0.0, 10 + PAUSE])
+    assert nodes.times == {key: [0.0, 0.0, 0.0, 0.0, 10 + PAUSE] for key in (11, 12, 13)}
 
 
 def test_where_nobody_has_ever_answered_it_waits_for_long() -> None:
@@ -100,7 +100,7 @@ def test_where_nobody_has_ever_answered_it_waits_for_long() -> None:
     nodes.times.clear()
     assert _asked(grid) == [11, 12, 13]
     again = FIRST_SECONDS / 2 + FIRST_SECONDS + PAUSE
-    assert nodes.times == dict.fromkeys((11, 12, 13), [FIRST_SECONDS / 2, again])
+    assert nodes.times == {key: [FIRST_SECONDS / 2, again] for key in (11, 12, 13)}
 
 
 def test_an_error_of_a_lost_message_does_not_overrule_the_one_sent_after_it() -> None:

@@ -135,8 +135,10 @@ def drawing_from(examples: Sequence[Example]) -> Draw:
 def load_programs(source: str | Path, split: str = "test") -> list[Example]:
     """Programs of CRUXEval's format. Rows outside our bounds (a class, a set as a value, too long) are left out.
 
-    Raises:
-        SkillError: as of ``text_rows.read_rows``.
+    Raises
+    ------
+    SkillError
+        As of ``text_rows.read_rows``.
     """
     found = []
     for row in read_rows(source, split, ("code", "input", "output")):
@@ -177,8 +179,10 @@ def unused_parameters(tree: ast.Module) -> list[str]:
 def canonical(tree: ast.Module) -> str:
     """The program without comments, docstrings and blank lines; on one line where it is a single statement.
 
-    Raises:
-        PythonError: that would change it, or an f-string of several lines, which prompts could not tell from code.
+    Raises
+    ------
+    PythonError
+        That would change it, or an f-string of several lines, which prompts could not tell from code.
     """
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
         if ast.get_docstring(function) is not None and len(function.body) > 1:
@@ -193,6 +197,7 @@ def canonical(tree: ast.Module) -> str:
 
 
 def arguments_text(values: tuple[object, ...]) -> str:
+    """Arguments as they stand between the brackets of a call."""
     return ", ".join(map(repr, values))
 
 

@@ -73,17 +73,22 @@ class World(Protocol):
     def header(self, text: str) -> str:
         """The canonical header that a proposal's first field stands for.
 
-        Raises:
-            SchemaError: none.
+        Raises
+        ------
+        SchemaError
+            None.
         """
         ...
 
     def databases(self, header: str, gold: str) -> list[Database]:
         """The databases a query is compared with ``gold`` on; the caller closes them.
 
-        Raises:
-            SchemaError: no such header.
-            SqlError: ``gold`` cannot be parsed.
+        Raises
+        ------
+        SchemaError
+            No such header.
+        SqlError
+            ``gold`` cannot be parsed.
         """
         ...
 
@@ -128,8 +133,10 @@ class Text2SQL:
         """1 if the completion's first block is a query with the gold query's results, else 0. 0 as well where the gold
         query itself took too much time or memory now: a busy machine must not end a round.
 
-        Raises:
-            SkillError: the task itself is broken: its tables or its gold query cannot be used.
+        Raises
+        ------
+        SkillError
+            The task itself is broken: its tables or its gold query cannot be used.
         """
         header = _read(task)[0]
         query = _query_of(completion)
@@ -218,8 +225,10 @@ class Text2SQL:
 def gold_rows(database: Database, query: str) -> tuple[list[Row], SqlLimits]:
     """The rows of a (trusted) gold query, and the limits that hold for completions compared with them.
 
-    Raises:
-        SqlError: it fails, or exceeds limits that are wider than a completion's.
+    Raises
+    ------
+    SqlError
+        It fails, or exceeds limits that are wider than a completion's.
     """
     try:
         gold = replace(_LIMITS, seconds=_GOLD_LIMITS.seconds, query_chars=_GOLD_LIMITS.query_chars)
@@ -240,8 +249,10 @@ def _query_of(completion: str) -> str:
 def difficulty_of(query: str) -> int:
     """1 to 3, by what the query uses (``_LEVELS``).
 
-    Raises:
-        SqlError: it cannot be parsed, or reads no table.
+    Raises
+    ------
+    SqlError
+        It cannot be parsed, or reads no table.
     """
     from sqlglot import exp
 

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import ProposalError, SkillError, Task
 from symphony_fl.learning.skills.datasets.gsm import FORM, GSM, ExpressionProposals, level_of, score
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 
@@ -71,7 +72,7 @@ def test_generated_questions_have_one_answer_that_takes_all_hops(seed: int, hops
 def test_what_is_asked_is_read_back(seed: int, hops: int) -> None:
     chain = draw_chain(np.random.default_rng(seed), hops)
     assert read_question(ask(chain, "New Lyra")) == (chain, "New Lyra")
-    assert all(one.object == next_.subject for one, next_ in zip(chain, chain[1:], strict=False))
+    assert all(one.object == next_.subject for one, next_ in itertools.pairwise(chain))
 
 
 def test_a_sentence_is_of_one_relation_only() -> None:

@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import symphony_fl.learning.skills as registry
-from symphony_fl.build.components import check_recipe, held_out_tasks
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.build.components import held_out_tasks
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.learning.skills import SkillError, get_skill, install_rows
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED

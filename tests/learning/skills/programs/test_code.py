@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors.python import Call, run_calls
 from symphony_fl.learning.executors.python_syntax import parse_program, read_literals
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
@@ -124,7 +124,7 @@ def test_a_proposal_read_from_an_example_is_that_task_again(skill: CodeSkill) ->
     for level in skill.difficulties:
         tasks = [skill.generate(rng, level) for _ in range(2)]
         prompt = skill.propose_prompt(tasks, level)
-        *_, first, second, last = prompt.split("\n")
+        *_, _first, second, last = prompt.split("\n")
         assert last == "Task:" and prompt.count("Task:") == 3
         again = skill.parse_proposal(f" {second.removeprefix('Task: ')}\nTask: def", level)
         assert again.origin == "proposed" and skill.verify(again, tasks[1].answer) == 1.0

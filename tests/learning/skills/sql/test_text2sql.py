@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors.sql import SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
