@@ -17,7 +17,10 @@ from strategies.isolated import isolated
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.build.components import recipe_rule, recipe_topology
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
+from symphony_fl.config.strategy import VirtualClockOptions
+from symphony_fl.registry import builder
 from symphony_fl.simulation.device_profiles import recipe_fleet, round_seconds
 
 Loop = Strategy | AsyncGossip
@@ -33,7 +36,12 @@ def build_strategy(recipe: Recipe, roster: Roster, recorder: Recorder, finished:
     RecipeError
         A run of this strategy cannot be taken up again.
     """
-    return _STRATEGIES[recipe.strategy](recipe, roster, recorder, finished)
+    name = recipe.strategy.name
+    if name not in _STRATEGIES:
+        build = builder("strategies", name)
+        strategy: Strategy = build(recipe=recipe, roster=roster, recorder=recorder, finished=finished)
+        return strategy
+    return _STRATEGIES[name](recipe, roster, recorder, finished)
 
 
 def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
@@ -50,7 +58,7 @@ def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
 def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     options, most = recipe.async_gossip, recipe.limits.round_timeout
     clock: Clock
-    if recipe.clock.kind == "virtual":
+    if isinstance(recipe.clock, VirtualClockOptions):
         clock = VirtualClock(partial(round_seconds, recipe), recipe_fleet(recipe))
     else:
         booked = recorder.history.own_rounds().values()

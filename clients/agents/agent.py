@@ -19,7 +19,8 @@ from clients.home.home import Home
 from clients.protocol.report import AgentError, Report
 from symphony_fl.build.asynchrony import kept_outboxes
 from symphony_fl.build.learners import recipe_learner, recipe_memory, recipe_reward
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.learning import SharedRewardOptions
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.messages.header import RewardReport
 from symphony_fl.learning.memory.episodes import Episode
 from symphony_fl.learning.report import LearnReport
@@ -70,7 +71,7 @@ class Agent(BaseAgent):
 
     def adopt(self, adapter: np.ndarray) -> None:
         """Take a server's averaged adapter, float32 [P], for one's own (FedAvg)."""
-        if self.recipe.strategy != "fedavg":
+        if self.recipe.strategy.name != "fedavg":
             raise self.not_served()
         if adapter.shape != self.state.adapter.shape or not np.isfinite(adapter).all():
             raise AgentError(
@@ -83,7 +84,7 @@ class Agent(BaseAgent):
 
     def give(self) -> np.ndarray:
         """The adapter itself, float32 [P], for a server that averages adapters (FedAvg)."""
-        if self.recipe.strategy != "fedavg":
+        if self.recipe.strategy.name != "fedavg":
             raise self.not_served()
         return self.state.adapter
 
@@ -129,7 +130,7 @@ class Agent(BaseAgent):
         mail = self._unkept
         if not mail:
             return
-        if self._kept or self.recipe.selfplay.share or _size(mail) > self.state.adapter.nbytes:
+        if self._kept or self.letters.most or _size(mail) > self.state.adapter.nbytes:
             self.commit()
             return
         self.home.keep_mail(mail)
@@ -220,7 +221,7 @@ class Agent(BaseAgent):
 
     def _tell(self, round: int) -> list[RewardReport]:
         """What this agent says it earned; nothing where nobody acts on it, since every byte counts."""
-        if self.recipe.reward.shared == "off":
+        if not isinstance(self.recipe.reward, SharedRewardOptions):
             return []
         reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]
         self.reward.hear(self.number, round, reports)
@@ -248,7 +249,7 @@ class Agent(BaseAgent):
     def commit(self) -> None:
         """With the state of the exchange and of the shared reward."""
         self.state.arrays |= self.exchange.arrays()
-        if self.recipe.reward.shared != "off":
+        if isinstance(self.recipe.reward, SharedRewardOptions):
             self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
         super().commit()
         self._unkept, self._kept = {}, False

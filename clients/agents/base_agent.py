@@ -16,7 +16,7 @@ from clients.home.home import Home
 from clients.home.state_file import State
 from clients.protocol.report import AgentError, Report
 from symphony_fl.build.learners import recipe_policy
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 
@@ -75,7 +75,9 @@ class BaseAgent:
 
     def not_served(self) -> AgentError:
         """An adapter leaves a device, or comes to it, as a whole only where the recipe says so: a relay could ask."""
-        return AgentError(f"a whole adapter is not exchanged with the server under {self.recipe.strategy!r}")
+        return AgentError(
+            f"a whole adapter is not exchanged with the server under {self.recipe.strategy.name!r}"
+        )
 
     def admit(self, roster: Mapping[int, str], rotations: bytes) -> None:
         """Take the keys that are new in the roster. They are on disk before anything is answered: the first key heard

@@ -18,7 +18,7 @@ from symphony_fl.build.components import (
     recipe_selection,
 )
 from symphony_fl.build.learners import grpo_settings
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Copy
 from symphony_fl.exchange.messages.rollouts import Form
 from symphony_fl.exchange.messages.session import Session

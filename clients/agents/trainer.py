@@ -21,7 +21,7 @@ from clients.protocol.addressing import label_for
 from clients.protocol.report import AgentError, Report
 from symphony_fl import refusals
 from symphony_fl.build.centralized import oldest_age, parts_of, rollout_seed, workers
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Publisher
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Rollouts, check_completions, open_rollouts

@@ -9,7 +9,7 @@ from clients.home.home import Home
 from clients.protocol.addressing import label_for
 from clients.protocol.report import AgentError, Report
 from symphony_fl.build.centralized import TRAINER, hands_on, parts_of, rollout_seed
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Subscriber
 from symphony_fl.exchange.messages.rollouts import Rollouts, seal_rollouts
 from symphony_fl.learning.rl.rollouts import flat_completions

@@ -34,7 +34,7 @@ from clients.home.pins import Pins, PinsError, read_pins
 from clients.home.replicated_file import ReplicatedFile
 from clients.home.state_file import State, packed, packed_mail, read_mail, read_state
 from symphony_fl.build.asynchrony import SYNCHRONOUS_OUTBOXES
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.identity.key_file import KEY_FILE, check_pins, open_key_file
 from symphony_fl.storage.folders import locked
 

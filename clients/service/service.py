@@ -295,7 +295,7 @@ class Service:
         home.acquire()
         try:
             founding = home.founding()
-            recipe = recipe_from_json(founding["recipe_json"])
+            recipe = recipe_from_json(founding["recipe_json"], files=self.allowed is None)
             if self.allowed is not None:  # the owner may allow less than at the greeting
                 self.allowed.check(recipe)
             self.agent = open_resident(home, self.number, recipe, founding["run"])

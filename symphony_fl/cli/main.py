@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.cli.compare import add_store_options, compare_stored, dashboard
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe, recipe_names
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe, recipe_names
 from symphony_fl.launch.flower import new_run_folder
 from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import add_in_process
@@ -187,7 +188,7 @@ def _run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> int:
 def _checked(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe, once everything that it names exists; what is wrong in itself is refused before much is loaded."""
     recipe = load_recipe(name, overrides)
-    from symphony_fl.build.components import check_recipe
+    from symphony_fl.build.checks import check_recipe
 
     return check_recipe(recipe)
 
@@ -228,7 +229,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     sub = command("run", run)
     sub.add_argument("recipe", metavar="RECIPE", help="a name (see: symphony recipes) or a YAML file")
-    sub.add_argument("overrides", metavar="key=value", nargs="*", help="e.g. rounds=10 topology.name=full")
+    sub.add_argument("overrides", metavar="key=value", nargs="*", help="e.g. rounds=10 topology=full")
     sub.add_argument("--json", metavar="FILE", help="write the result as JSON")
     sub.add_argument(
         "--run-dir", metavar="DIR", help="folder of the run (default: a new one under ~/.symphony-fl/runs)"
@@ -256,7 +257,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "points",
         metavar="POINT",
         nargs="*",
-        help='e.g. "default exchange.density=0.1" (default: a grid of them)',
+        help='e.g. "default exchange.selection.density=0.1" (default: a grid of them)',
     )
     sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, default=[0, 1, 2])
     sub.add_argument(

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.launch.display import Display, display
 from symphony_fl.launch.flower import new_run_folder, run_recipe
 from symphony_fl.launch.local_superlink import LaunchError

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import Fleet, recipe_fleet
 from symphony_fl.storage.folders import write_json
@@ -59,7 +60,7 @@ def timing_rows(
         rows.append(
             {
                 "run": name,
-                "strategy": recipe.strategy,
+                "strategy": recipe.strategy.name,
                 "mbit": _links(fleet),
                 "seconds_to_accuracy": reached,
                 "seconds": seconds[max(seconds)] if seconds else None,

@@ -100,12 +100,14 @@ def whole_terms(session: Session) -> Session:
 class Publisher:
     """The trainer's end.
 
-    Args:
-        terms: of the run; kind "values" sends weights, "difference" changes.
-        key: the trainer's Ed25519 private key, 32 raw bytes.
-        copy: at version 0, or loaded.
-        chunk: bytes of a piece. bandwidth: bytes that leave per step, 0 for all.
-        whole_every: of so many versions one is sent whole, 0 for none.
+    Parameters
+    ----------
+    session : of the run; kind "values" sends weights, "difference" changes.
+    key : the trainer's Ed25519 private key, 32 raw bytes.
+    copy : at version 0, or loaded.
+    chunk : bytes of a piece.
+    bandwidth : bytes that leave per step, 0 for all.
+    whole_every : of so many versions one is sent whole, 0 for none.
     """
 
     def __init__(
@@ -192,8 +194,11 @@ class Publisher:
 class Subscriber:
     """A worker's end.
 
-    Args:
-        terms, chunk: the publisher's. copy: at version 0, or loaded. last: the highest version a run can have.
+    Parameters
+    ----------
+    session, chunk : the publisher's.
+    copy : at version 0, or loaded.
+    last : the highest version a run can have.
     """
 
     def __init__(self, session: Session, copy: Copy, chunk: int, last: int) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.reports.drawing import GREY, INK, logarithmic, new_figure, save_png
 from symphony_fl.reports.tables import Table
 
@@ -28,25 +29,25 @@ POINTS: tuple[str, ...] = (
     "isolated",
     # rules
     "gossip",
-    "gossip exchange.selection=cyclic exchange.density=0.05 exchange.coding=bfloat16",
+    "gossip exchange.selection=cyclic exchange.selection.density=0.05 exchange.codec=bfloat16",
     "gossip exchange.rule=delta",
-    "gossip exchange.rule=delta exchange.scaling=sum exchange.coding=bfloat16",
-    "gossip exchange.rule=noloco topology.name=random_pairs",
+    "gossip exchange.rule=delta exchange.rule.scaling=sum exchange.codec=bfloat16",
+    "gossip exchange.rule=noloco topology=random_pairs",
     "choco",
     "sparta",
     # bits and density of the shared state
-    "default exchange.selection=dense exchange.coding=int4",
+    "default exchange.selection=dense exchange.codec=int4",
     "default exchange.selection=dense",
-    "default exchange.density=0.1",
+    "default exchange.selection.density=0.1",
     "default",
-    "default exchange.density=0.02",
-    "default exchange.coding=int4",
+    "default exchange.selection.density=0.02",
+    "default exchange.codec=int4",
     "epidemic",
     # adapters
-    "default exchange.density=0.1 adapter.rank=4",
-    "default exchange.density=0.2 adapter.rank=2",
-    "default exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
-    "default exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
+    "default exchange.selection.density=0.1 adapter.rank=4",
+    "default exchange.selection.density=0.2 adapter.rank=2",
+    "default exchange.selection.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
+    "default exchange.selection.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
 )
 """Rule x density x bits x adapter on the default job; every point trains as many steps on as many samples."""
 
@@ -65,7 +66,7 @@ class Figures:
 
 
 def point_recipe(point: str, seed: int) -> Recipe:
-    """The checked recipe of a point, such as "default exchange.density=0.1"; raises RecipeError."""
+    """The checked recipe of a point, such as "default exchange.selection.density=0.1"; raises RecipeError."""
     name, *overrides = point.split()
     return check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
 

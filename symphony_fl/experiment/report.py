@@ -8,7 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.learning import EpisodicOptions
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment import figures, heatmaps
 from symphony_fl.experiment.columns import Rows
 from symphony_fl.experiment.machine import PACKAGES, machine
@@ -179,7 +181,7 @@ def _agents(recipe: Recipe) -> dict[str, str]:
         "Model": f"{model.name}, {model.dtype}, quantization {model.quantization}, on {model.device}",
         "Adapter": f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, on {', '.join(adapter.targets)}",
         "Memory": f"{recipe.memory.capacity} episodes"
-        if recipe.memory.capacity
+        if isinstance(recipe.memory, EpisodicOptions)
         else "off in this comparison",
         "Tasks": ", ".join(tasks.skills),
         "Held out": f"{tasks.held_out} tasks of each, never trained on; beyond: {', '.join(beyond) or 'none'}",

@@ -6,7 +6,7 @@ a clock of its own while it runs, on the same devices and with transfers that ta
 
 from __future__ import annotations
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import (
     REFERENCE_SECONDS,

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.launch.flower import last_error, prepare_folder, run_recipe
 from symphony_fl.launch.local_superlink import APP_FOLDER, LaunchError, private_superlink, stop
 from symphony_fl.launch.progress import Progress, Step, Steps, no_steps, pass_on

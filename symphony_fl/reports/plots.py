@@ -57,6 +57,15 @@ def plot_run(history: History, folder: Path, skills: Sequence[str], held_out: in
     return [save_png(partial(_figure, history, draw), folder / f"{name}.png") for name, draw in plots.items()]
 
 
+def overview(history: History) -> Figure:
+    """Accuracy by round and by bytes, side by side."""
+    figure = new_figure(11, 4.4)
+    left, right = figure.subplots(1, 2)
+    _accuracy_by_round(history, left)
+    _accuracy_by_bytes(history, right)
+    return figure
+
+
 def _figure(history: History, draw: Draw) -> Figure:
     figure = new_figure(7.5, 4.8)
     axes = figure.add_subplot()

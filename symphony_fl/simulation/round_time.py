@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.strategy import VirtualClockOptions
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import Fleet, recipe_fleet, round_samples
 
@@ -131,13 +132,14 @@ def barrier_of(recipe: Recipe) -> Barrier:
     TimeError
         Its strategy has none.
     """
-    if recipe.strategy == "centralized" and recipe.agents == 1:
+    if recipe.strategy.name == "centralized" and recipe.agents == 1:
         return alone
-    if recipe.strategy == "centralized" and not recipe.centralized.lag:
+    name = recipe.strategy.name
+    if name == "centralized" and not recipe.centralized.lag:
         return in_turn
-    if recipe.strategy not in BARRIERS:
-        raise TimeError(f"strategy = {recipe.strategy!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
-    return BARRIERS[recipe.strategy]
+    if name not in BARRIERS:
+        raise TimeError(f"strategy = {name!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
+    return BARRIERS[name]
 
 
 def round_ends(rounds: Iterable[Traffic], fleet: Fleet, barrier: Barrier) -> dict[int, float]:
@@ -203,7 +205,7 @@ def _traffic(history: History, recipe: Recipe) -> list[Traffic]:
 
 def _own_clock(history: History, recipe: Recipe, fleet: Fleet) -> dict[int, float]:
     """The clock when the last agent was evaluated for a round."""
-    if recipe.clock.kind == "virtual" and recipe_fleet(recipe) != fleet:
+    if isinstance(recipe.clock, VirtualClockOptions) and recipe_fleet(recipe) != fleet:
         raise TimeError("async_gossip: ran on other devices or links; run it again with these in its clock")
     seconds: dict[int, float] = {}
     for event in history.events("evaluate"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from checkout import copy_checkout
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.failure_causes import RAY_LATE
 from symphony_fl.launch.flower import run_recipe

@@ -107,7 +107,7 @@ def history(tmp_path: Path) -> History:
 
 
 def test_time_to_accuracy_of_a_run(history: History) -> None:
-    recipe = load_recipe("gossip", ["agents=2", "topology.name=full"])
+    recipe = load_recipe("gossip", ["agents=2", "topology=full"])
     fleet = Fleet((Hardware(1.0, up=8, down=8), Hardware(0.5, up=8, down=8)))
     # 512 samples take 30 s at speed 1: a round is 2 + 60 + 1 s.
     assert evaluated_seconds(history, recipe, fleet) == pytest.approx({0: 0.0, 1: 63.0, 3: 189.0})
@@ -139,7 +139,7 @@ def test_too_few_devices_are_refused(history: History) -> None:
 def test_the_command_tells_a_row_per_link_and_refuses_what_holds_no_run(
     history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load_recipe("gossip", ["agents=2", "topology.name=full", "clock.speeds=[1,0.5]"])
+    recipe = load_recipe("gossip", ["agents=2", "topology=full", "clock.speeds=[1,0.5]"])
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert main(["timing", str(tmp_path)]) == 2, "it has not come to its end"
     (tmp_path / "result.json").write_text("{}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from empty_store import empty_store
 
 from symphony_fl.cli.main import main
 from symphony_fl.config.recipe import RecipeError, load_recipe
@@ -37,7 +38,7 @@ RUNS = [  # recipe, overrides, status, accuracy, bytes
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
     """A store, and the results of the runs in it as `compare` would have them."""
     folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = empty_store(folder)
     results = []
     for number, (name, overrides, status, accuracy, size) in enumerate(RUNS):
         recipe = load_recipe(name, [*overrides, "agents=2", "tracking.agents=false"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -47,8 +48,22 @@ def exact_match(prediction: str, golds: Sequence[str]) -> float:
     return float(any(normalise_answer(prediction) == normalise_answer(gold) for gold in golds))
 
 
+def f1(prediction: str, golds: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall over normalised words, with multiplicity; the best of the golds."""
+    return max((_f1(prediction, gold) for gold in golds), default=0.0)
+
+
+def _f1(prediction: str, gold: str) -> float:
+    said, meant = normalise_answer(prediction).split(), normalise_answer(gold).split()
+    common = (Counter(said) & Counter(meant)).total()
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(said), common / len(meant)
+    return 2 * precision * recall / (precision + recall)
+
+
 def gsm8k_answer(text: str) -> str | None:
-    """The number after the first ``####``, without thousands separators; ``None`` if there is none.
+    r"""The number after the first ``####``, without thousands separators; ``None`` if there is none.
 
     ``"5 + 4 = 9\\n#### 1,009."`` gives ``"1009"``.
     """
@@ -57,7 +72,7 @@ def gsm8k_answer(text: str) -> str | None:
 
 
 def math_equal(gold: str, answer: str) -> bool:
-    """Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
+    r"""Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
 
     Its timeouts are signals, which work in a main thread only, while agents may run in others. So they are off, and
     what could run for long (high powers, factorials, sums, long texts) is refused beforehand: not equal.

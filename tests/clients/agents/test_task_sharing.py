@@ -15,8 +15,9 @@ from clients.home.home import Home
 from clients.home.state_file import State
 from strategies.mailbox import Mailbox
 from strategies.recorder import METRIC_NAME
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.exchange.messages.task_message import (
     SharedTask,
     is_task_message,
@@ -34,9 +35,10 @@ SHARING = (
     "rounds=4",
     "learner.prompts=8",
     "tasks.skills=[reverse,sort]",
+    "memory=episodic",
     "memory.capacity=500",
-    "curriculum.name=learnability",
-    "selfplay.enabled=true",
+    "curriculum=learnability",
+    "selfplay=cells",
     "selfplay.bootstrap=60",
     "selfplay.share=4",
 )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills.metrics import (
     LONGEST_EXPRESSION,
     exact_match,
@@ -97,7 +98,7 @@ def test_what_could_run_for_ever_is_not_tried(text: str) -> None:
     assert math_equal("1", text) is False and math_equal(text, "1") is False
 
 
-@settings(max_examples=60, deadline=5000)
+@settings(examples(60), deadline=5000)
 @given(st.text(r"0123456789x+-*/^(){}$\., ", max_size=40))
 def test_any_expression_is_judged_and_soon(text: str) -> None:
     assert math_equal("7", text) in (True, False)

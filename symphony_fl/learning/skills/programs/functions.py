@@ -147,6 +147,7 @@ def canonical(tree: ast.Module) -> str:
 
 
 def arguments_text(values: tuple[object, ...]) -> str:
+    """Arguments as they stand between the brackets of a call."""
     return ", ".join(map(repr, values))
 
 

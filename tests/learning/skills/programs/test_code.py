@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors.python import Call, run_calls
 from symphony_fl.learning.executors.python_syntax import parse_program, read_literals
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
@@ -96,7 +97,7 @@ def test_every_input_with_the_right_output_is_right() -> None:
 
 
 @every_skill
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(text=st.text(max_size=50))
 def test_any_completion_is_judged(skill: CodeSkill, text: str) -> None:
     assert skill.verify(skill.task(LINE, 1), text) in (0.0, 1.0)
@@ -116,7 +117,7 @@ def test_a_proposal_read_from_an_example_is_that_task_again(skill: CodeSkill) ->
     for level in skill.difficulties:
         tasks = [skill.generate(rng, level) for _ in range(2)]
         prompt = skill.propose_prompt(tasks, level)
-        *_, first, second, last = prompt.split("\n")
+        *_, _first, second, last = prompt.split("\n")
         assert last == "Task:" and prompt.count("Task:") == 3
         again = skill.parse_proposal(f" {second.removeprefix('Task: ')}\nTask: def", level)
         assert again.origin == "proposed" and skill.verify(again, tasks[1].answer) == 1.0
@@ -170,7 +171,7 @@ def test_proposals_that_are_no_tasks(skill: CodeSkill, text: str, reason: str) -
     assert refused.value.reason == reason
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from("def f(x): return|x|+ 1|# f(|3|)|\n|'a'|,|[|]|Task:|```".split("|"))).map(
