@@ -54,7 +54,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
     try:
         install_sources(recipe)
     except SkillError as error:
-        raise LocalRecipeError(f"tasks: {error}", "tasks: cannot be asked here") from None
+        named = str(error).partition(":")[0]
+        raise LocalRecipeError(str(error), f"{named}: cannot be used here") from None
     for skill in recipe.tasks.skills:
         if skill not in SKILLS:
             raise RecipeError(f"tasks.skills = {skill!r}: unknown{did_you_mean(skill, SKILLS)}")

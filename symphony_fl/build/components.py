@@ -7,7 +7,7 @@ the server checks a recipe without loading torch. `checks.py` refuses what does 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -63,7 +63,7 @@ from symphony_fl.exchange.selection.density import (
 )
 from symphony_fl.exchange.selection.selection import SELECTIONS, Selection, build_selection
 from symphony_fl.exchange.topology import TOPOLOGIES, Topology, build_topology
-from symphony_fl.learning.skills import Task, install_prompts, install_registered, install_rows
+from symphony_fl.learning.skills import SkillError, Task, install_prompts, install_registered, install_rows
 from symphony_fl.learning.skills.datasets.prompt_answer import PromptAnswer
 from symphony_fl.learning.tasks.task_sampler import held_out
 from symphony_fl.registry import builder
@@ -75,18 +75,24 @@ def install_sources(recipe: Recipe) -> None:
     Raises
     ------
     SkillError
-        As of `install_rows`.
+        Names the section of the recipe that cannot be used, and why.
     """
-    install_registered()
-    install_prompts(
-        [
-            PromptAnswer(
-                rows.name, rows.source, rows.split, rows.metric, rows.prompt, rows.answer, rows.max_new_tokens
-            )
-            for rows in recipe.tasks.rows
-        ]
-    )
-    install_rows(recipe.tasks.sources, recipe.tasks.skills)
+    tasks = recipe.tasks
+    rows = [
+        PromptAnswer(
+            item.name, item.source, item.split, item.metric, item.prompt, item.answer, item.max_new_tokens
+        )
+        for item in tasks.rows
+    ]
+    for section, install in (
+        ("plugins", install_registered),
+        ("tasks.rows", partial(install_prompts, rows)),
+        ("tasks.sources", partial(install_rows, tasks.sources, tasks.skills)),
+    ):
+        try:
+            install()
+        except SkillError as error:
+            raise SkillError(f"{section}: {error}") from None
 
 
 def recipe_topology(recipe: Recipe) -> Topology:
