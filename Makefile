@@ -12,11 +12,11 @@ export OMP_NUM_THREADS := 1
 run: $(READY)  ## the main job: four agents teach each other
 	$(BIN)/symphony run default
 
-test: $(READY)  ## all tests that take seconds, two files at a time
+test: $(READY)  ## all tests that take seconds, two files at a time, properties on few examples
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## and those that take minutes
-	$(BIN)/python -m pytest
+test-all: $(READY)  ## and those that take minutes, properties on many examples
+	SYMPHONY_TESTS=thorough $(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -75,7 +75,7 @@ def main(grid: Grid, context: Context) -> None:
         if isinstance(
             grid, HttpGrid
         ):  # devices; the grid of a simulation has neither connections nor uploads
-            patient(grid._retry_invoker)
+            patient(grid._retry_invoker)  # noqa: SLF001
             watched = ProgressGrid(PerMessageGrid(grid), recipe.rounds)
             run_rounds(RetryGrid(watched, most=recipe.limits.round_timeout), run)
         else:

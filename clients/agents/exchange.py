@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clients.home.home import State
+from clients.home.state_file import State
 from clients.protocol.addressing import handed_over_by, label_for
 from symphony_fl.build.asynchrony import last_round
 from symphony_fl.build.components import (
@@ -23,14 +23,9 @@ from symphony_fl.config.exchange import EpidemicOptions
 from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.lora_merge_error import lora_merge_error
-from symphony_fl.exchange.messages.envelope import (
-    Expectation,
-    RewardReport,
-    Session,
-    Update,
-    open_envelope,
-    seal,
-)
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.header import RewardReport
+from symphony_fl.exchange.messages.session import Expectation, Session, Update
 from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.exchange.rules.rule import Offer, Received
 from symphony_fl.exchange.selection.density import Adaptive

@@ -17,7 +17,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from clients.agents.executor_credit import allowance_of, charge
-from clients.home.home import State
+from clients.home.state_file import State
 from clients.protocol.addressing import LETTER
 from symphony_fl.build.asynchrony import last_round
 from symphony_fl.config.learning import CellsOptions

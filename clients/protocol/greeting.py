@@ -39,7 +39,7 @@ def read_greeting(content: RecordDict, allowed: Allowed | None) -> Greeting:
         Names the field and what is allowed.
     """
     check_protocol(content)
-    recipe = recipe_from_json(config_value(content, "recipe", str))
+    recipe = recipe_from_json(config_value(content, "recipe", str), files=allowed is None)
     digest = config_value(content, "digest", str)
     if digest != recipe.digest:
         raise RecipeError(f"digest = {digest!r:.80}: must be {recipe.digest!r}, that of the recipe beside it")

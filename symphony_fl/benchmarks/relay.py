@@ -23,7 +23,8 @@ from typing import Any
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.options import Recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import private_superlink
 from symphony_fl.metrics.history import History
 
 SIZES = (10, 100, 1000)

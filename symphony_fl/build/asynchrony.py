@@ -12,9 +12,6 @@ from symphony_fl.config.strategy import VirtualClockOptions
 from symphony_fl.exchange.topology import Topology
 from symphony_fl.simulation.device_profiles import check_hardware
 
-GOSSIPS = ("gossip", "async_gossip")
-"""The strategies in which agents exchange envelopes."""
-
 RULES = ("average", "delta", "choco", "epidemic")
 """The rules that take updates whenever they come. `noloco` pairs steps of the same round."""
 

@@ -22,6 +22,7 @@ _STREAM = 0x52  # separates the chance of rollouts from other chance of the same
 
 
 def is_centralized(recipe: Recipe) -> bool:
+    """True where agent 0 trains and the others sample for it."""
     return isinstance(recipe.strategy, CentralizedOptions)
 
 

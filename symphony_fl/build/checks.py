@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symphony_fl.build.asynchrony import GOSSIPS, check_asynchronous
+from symphony_fl.build.asynchrony import check_asynchronous
 from symphony_fl.build.centralized import check_centralized, is_centralized
 from symphony_fl.build.components import (
     held_out_tasks,
@@ -50,15 +50,17 @@ def check_recipe(recipe: Recipe) -> Recipe:
     RecipeError
         Names the field, its value and what is allowed.
     """
+    _check_rows(recipe)
+    try:
+        install_sources(recipe)
+    except SkillError as error:
+        named = str(error).partition(":")[0]
+        raise LocalRecipeError(str(error), f"{named}: cannot be used here") from None
     for skill in recipe.tasks.skills:
         if skill not in SKILLS:
             raise RecipeError(f"tasks.skills = {skill!r}: unknown{did_you_mean(skill, SKILLS)}")
     if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
         raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
-    try:
-        install_sources(recipe)
-    except SkillError as error:
-        raise LocalRecipeError(f"tasks.sources: {error}", "tasks.sources: cannot be used here") from None
     _check_adversary(recipe)
     if recipe.exchange.encryption != "none" and recipe.strategy.name == "fedavg":
         raise RecipeError(
@@ -90,13 +92,25 @@ def check_recipe(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def _check_rows(recipe: Recipe) -> None:
+    """Rows have a name that is asked for, and a place that is the same for all processes of the run."""
+    for rows in recipe.tasks.rows:
+        if not rows.name.isidentifier() or rows.name not in recipe.tasks.skills:
+            raise RecipeError(f"tasks.rows.name = {rows.name!r}: must be a word that tasks.skills names, too")
+        local = rows.source.startswith(("/", "~"))
+        if not local and not (rows.source.count("/") == 1 and not rows.source.startswith(".")):
+            raise LocalRecipeError(
+                f"tasks.rows.source = {rows.source!r}: must be a hub dataset owner/name, or a path from / or ~ on"
+            )
+
+
 def _check_adversary(recipe: Recipe) -> None:
     """Hostile agents exist, have something to send, and somebody to send it to."""
     hostile, attack = recipe.adversary.agents, recipe.adversary.attack
     for agent in hostile:
         if not 0 <= agent < recipe.agents:
             raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
-    if hostile and recipe.strategy.name not in GOSSIPS:
+    if hostile and not recipe.gossips:
         raise RecipeError(
             f"adversary.agents = {hostile}: only gossip can be attacked, not strategy {recipe.strategy.name!r}"
         )
@@ -111,7 +125,7 @@ def _check_transport(recipe: Recipe) -> None:
     if recipe.exchange.transport == "superlink":
         return
     named = f"exchange.transport = {recipe.exchange.transport!r}"
-    if recipe.strategy.name not in GOSSIPS:
+    if not recipe.gossips:
         raise RecipeError(
             f"{named}: must be 'superlink' for strategy {recipe.strategy.name!r}, which has no edges"
         )
@@ -187,7 +201,7 @@ def _check_sharing(recipe: Recipe, share: int) -> None:
     """Tasks that are shared have somewhere to go, and are taken there."""
     if not share:
         return
-    if recipe.strategy.name not in GOSSIPS:
+    if not recipe.gossips:
         raise RecipeError(f"selfplay.share = {share}: must be 0 for strategy {recipe.strategy.name!r}")
     if not any(map(can_be_shared, recipe.tasks.skills)):
         said = "answers to their tasks come with the proposals, so no receiver would take them"
@@ -200,7 +214,7 @@ def _check_reward(recipe: Recipe) -> None:
     if not isinstance(options, SharedRewardOptions):
         return
     named = "reward = 'shared'"
-    if recipe.strategy.name not in GOSSIPS:
+    if not recipe.gossips:
         raise RecipeError(
             f"{named}: must be 'local' for strategy {recipe.strategy.name!r}, in which agents hear no rewards"
         )

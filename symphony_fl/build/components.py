@@ -7,7 +7,7 @@ the server checks a recipe without loading torch. `checks.py` refuses what does 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -41,9 +41,8 @@ from symphony_fl.config.network import (
     SmallWorldOptions,
 )
 from symphony_fl.config.options import Recipe
-from symphony_fl.config.recipe import RecipeError
 from symphony_fl.exchange.attacks import attack
-from symphony_fl.exchange.codecs.codec import Codec, build_codec
+from symphony_fl.exchange.codecs.codec import CODECS, Codec, build_codec
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.rules.average import Average
 from symphony_fl.exchange.rules.choco import Choco
@@ -63,9 +62,11 @@ from symphony_fl.exchange.selection.density import (
     density_for_budget,
 )
 from symphony_fl.exchange.selection.selection import SELECTIONS, Selection, build_selection
-from symphony_fl.exchange.topology import Topology, build_topology
-from symphony_fl.learning.skills import Task, install_rows
+from symphony_fl.exchange.topology import TOPOLOGIES, Topology, build_topology
+from symphony_fl.learning.skills import SkillError, Task, install_prompts, install_registered, install_rows
+from symphony_fl.learning.skills.datasets.prompt_answer import PromptAnswer
 from symphony_fl.learning.tasks.task_sampler import held_out
+from symphony_fl.registry import builder
 
 
 def install_sources(recipe: Recipe) -> None:
@@ -74,9 +75,24 @@ def install_sources(recipe: Recipe) -> None:
     Raises
     ------
     SkillError
-        As of `install_rows`.
+        Names the section of the recipe that cannot be used, and why.
     """
-    install_rows(recipe.tasks.sources, recipe.tasks.skills)
+    tasks = recipe.tasks
+    rows = [
+        PromptAnswer(
+            item.name, item.source, item.split, item.metric, item.prompt, item.answer, item.max_new_tokens
+        )
+        for item in tasks.rows
+    ]
+    for section, install in (
+        ("plugins", install_registered),
+        ("tasks.rows", partial(install_prompts, rows)),
+        ("tasks.sources", partial(install_rows, tasks.sources, tasks.skills)),
+    ):
+        try:
+            install()
+        except SkillError as error:
+            raise SkillError(f"{section}: {error}") from None
 
 
 def recipe_topology(recipe: Recipe) -> Topology:
@@ -89,6 +105,9 @@ def recipe_topology(recipe: Recipe) -> Topology:
             return _topology(name, agents, seed, degree=degree, probability=probability)
         case EdgesOptions(edges=edges):
             return _topology(name, agents, seed, edges=tuple(map(tuple, edges)))
+        case options if name not in TOPOLOGIES:
+            built: Topology = builder("topologies", name)(options=options, agents=agents, seed=seed)
+            return built
         case _:
             return _topology(name, agents, seed)
 
@@ -152,6 +171,11 @@ def recipe_selection(recipe: Recipe, layout: Layout, density: Density) -> Select
             return build_selection(options.name, layout, density, per_layer=per_layer, factor=factor)
         case DenseOptions():
             return build_selection(options.name, layout)
+        case _ if options.name not in SELECTIONS:
+            built: Selection = builder("selections", options.name)(
+                options=options, layout=layout, seed=recipe.seed
+            )
+            return built
         case _:
             return build_selection(options.name, layout, density, seed=recipe.seed)
 
@@ -171,7 +195,9 @@ def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
             combiner = _combiner(recipe, options.combine, size)
             return Epidemic(size, agent, combiner, options.eta, options.keep, options.window, options.hops)
         case other:
-            raise RecipeError(f"exchange.rule = {other.name!r}: not built by this program")
+            build = builder("rules", other.name)
+            rule: Rule = build(options=other, size=size, agent=agent, agents=recipe.agents)
+            return _defended(recipe, rule, size)
 
 
 def _defended(recipe: Recipe, rule: Rule, size: int) -> Rule:
@@ -203,11 +229,12 @@ def _combiner(recipe: Recipe, combine: str, size: int) -> Combiner:
 def recipe_codec(recipe: Recipe) -> Codec:
     """How values travel."""
     options = recipe.exchange.codec
-    return (
-        build_codec(options.name, options.block)
-        if isinstance(options, ScaledOptions)
-        else build_codec(options.name)
-    )
+    if options.name not in CODECS:
+        built: Codec = builder("codecs", options.name)(options=options)
+        return built
+    if isinstance(options, ScaledOptions):
+        return build_codec(options.name, options.block)
+    return build_codec(options.name)
 
 
 def recipe_attack(recipe: Recipe, agent: int) -> Callable[[np.ndarray, int], np.ndarray] | None:

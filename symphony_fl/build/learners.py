@@ -30,6 +30,7 @@ from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks.curriculum import Curriculum
 from symphony_fl.learning.tasks.replay import ReplaySampler
 from symphony_fl.learning.tasks.task_sampler import Sampler, TaskSampler
+from symphony_fl.registry import builder
 
 if TYPE_CHECKING:
     from symphony_fl.learning.model.adapters import Policy
@@ -109,6 +110,10 @@ def recipe_learner(
         from symphony_fl.learning.rl.trl_grpo import TRLGRPO  # takes many seconds and half a gigabyte
 
         return TRLGRPO(policy, sampler, settings, seed)
+    if not isinstance(recipe.learner, GRPOOptions):
+        build = builder("learners", recipe.learner.name)
+        learner: Learner = build(options=recipe.learner, policy=policy, sampler=sampler, seed=seed)
+        return learner
     from symphony_fl.learning.rl.grpo import GRPO
 
     return GRPO(policy, sampler, settings, seed, _baseline(recipe, shared))

@@ -42,7 +42,7 @@ def export(
 
     Table to the terminal, rows to `json_file`, all of it to `out_file`.
     """
-    from symphony_fl.reports import html as page
+    from symphony_fl.reports import dashboard as page
     from symphony_fl.reports.tables import comparison_table, ways
     from symphony_fl.tracking.mlflow_store import StoreAway
     from symphony_fl.tracking.runs import stored_rows

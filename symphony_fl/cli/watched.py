@@ -11,7 +11,8 @@ from symphony_fl.config.options import Recipe
 from symphony_fl.config.recipe import RecipeError
 from symphony_fl.launch.display import Display, display
 from symphony_fl.launch.feasible import check_feasible
-from symphony_fl.launch.flower import LaunchError, new_run_folder, run_recipe
+from symphony_fl.launch.flower import new_run_folder, run_recipe
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import FLOWER, IN_PROCESS, Runner, runner
 
 

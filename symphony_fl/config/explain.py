@@ -59,13 +59,15 @@ def _find(
     section, field, inner = schema, None, values
     for part in loc:
         if not isinstance(part, str):
+            inner = inner[part] if isinstance(inner, list) else inner
             continue
         if field is not None:
             mark = chosen(field)
+            item = get_args(field.annotation)[0] if get_origin(field.annotation) is list else field.annotation
             if mark is not None and isinstance(inner, dict):
                 section = mark.options_of(str(inner.get("name")))
-            elif isinstance(field.annotation, type) and issubclass(field.annotation, Options):
-                section = field.annotation
+            elif is_section(item):
+                section = item
         field = section.model_fields.get(part)
         inner = inner.get(part) if isinstance(inner, dict) else None
     return section, field
@@ -122,7 +124,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
 
 
 def range_of(field: FieldInfo) -> str:
-    """ "at least 1 and at most 500"; "" for a field without bounds."""
+    """Such as "at least 1 and at most 500"; empty for a field without bounds."""
     parts = []
     for item in field.metadata:
         for name, said in (("ge", "at least"), ("gt", "above"), ("le", "at most")):

@@ -115,6 +115,8 @@ def _typed_value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(items, list):
             raise ValueTypeError(where, value, "a list, such as [a,b]")
         return [_typed_value(get_args(kind)[0], item, where) for item in items]
+    if is_section(kind):
+        return typed(kind, value, f"{where}.") if isinstance(value, Mapping) else value
     if get_origin(kind) is Literal:
         kind = str
     assert not isinstance(kind, UnionType), where

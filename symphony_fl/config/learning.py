@@ -76,6 +76,20 @@ class TRLOptions(LearnerOptions):
 registry.add("learners", (GRPOOptions, TRLOptions))
 
 
+class RowsOptions(Options):
+    """A skill of your own rows, each with a prompt and an answer; its name goes into `tasks.skills`."""
+
+    name: str = option("", "the skill's name")
+    source: str = option("", "a .jsonl, .json or .parquet file, a folder, or a hub dataset owner/name")
+    split: str = option("train", "split of a folder or hub dataset")
+    metric: Literal["exact", "numeric", "f1", "contains", "math", "python"] = option(
+        "exact", "how a completion is compared with the answer"
+    )
+    prompt: str = option("prompt", "field that holds the prompt")
+    answer: str = option("answer", "field that holds the answer")
+    max_new_tokens: int = option(16, "longest right answer, in tokens", low=1, high=32768)
+
+
 class TaskOptions(Options):
     """What is asked."""
 
@@ -87,6 +101,7 @@ class TaskOptions(Options):
         [],
         "real data for skills of rows, as skill=folder-or-hub-name:split; without it they ask a few shipped rows",
     )
+    rows: list[RowsOptions] = option([], "skills made of your own rows of prompts and answers")
     split: Literal["disjoint", "all"] = option(
         "disjoint",
         "disjoint: each agent trains on its own share of the skills only; all: every agent trains on all",

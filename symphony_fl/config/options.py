@@ -62,6 +62,10 @@ class Recipe(Options):
 
     name: str = option("default", "name of the recipe in results")
     description: str = option("", "one line for people")
+    plugins: list[str] = option(
+        [],
+        "Python files with components of your own, for runs on this machine; a path starts beside the recipe",
+    )
     strategy: Annotated[ComponentOptions, Chosen("strategies")] = option(
         GossipOptions(), "how agents work together"
     )
@@ -99,6 +103,11 @@ class Recipe(Options):
     )
     tracking: TrackingOptions = option(TrackingOptions(), "what MLflow is told")
     limits: LimitOptions = option(LimitOptions(), "how long to wait, and how many at once")
+
+    @property
+    def gossips(self) -> bool:
+        """True where agents exchange envelopes with their neighbours."""
+        return isinstance(self.strategy, GossipOptions | AsyncGossipOptions)
 
     @property
     def asynchronous(self) -> bool:

@@ -55,6 +55,18 @@ def read_plain(text: str, schema: type[T]) -> T:
         raise NotPlainError(explain(error, schema, values)) from None
 
 
+def plugins_of(text: str) -> list[str]:
+    """The plug-ins that a recipe names, before anything else of it is read; none where it is no recipe."""
+    if len(text) > MAX_TEXT:
+        return []
+    try:
+        values = json.loads(text, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return []  # refused when all is read
+    entries = values.get("plugins") if isinstance(values, dict) else None
+    return [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+
+
 def check_text(value: str, where: str) -> str:
     """A text as it may travel.
 
@@ -115,6 +127,8 @@ def _check_point(kind: Any, value: Any, where: str) -> None:
     if get_origin(kind) is list and isinstance(value, list):
         for item in value:
             _check_point(get_args(kind)[0], item, where)
+    elif is_section(kind):
+        _check_complete(kind, value, f"{where}.")
     elif kind is float and type(value) is not float:
         raise NotPlainError(f"{where} = {shown(value)}: must be a number with a point")
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from omegaconf import OmegaConf
@@ -25,7 +25,8 @@ from pydantic import ValidationError
 from symphony_fl.config.explain import did_you_mean, explain
 from symphony_fl.config.layers import ValueTypeError, merged, typed
 from symphony_fl.config.options import Recipe
-from symphony_fl.config.received import NotPlainError, check_text, read_plain
+from symphony_fl.config.plugins import PluginError, activate, needed, resolve
+from symphony_fl.config.received import NotPlainError, check_text, plugins_of, read_plain
 from symphony_fl.errors import PublicError
 
 RECIPES_FOLDER = Path(__file__).resolve().parents[2] / "recipes"
@@ -57,13 +58,21 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         Names the recipe, the field, its value and what is allowed. Component names and what only holds
         between fields are checked by `components.check_recipe`.
     """
-    layers = [*_layers(name_or_path, seen=()), _parse_overrides(overrides)]
-    return _build(layers, source=name_or_path)
+    layers = [*_layers(name_or_path, seen=()), Layer(_parse_overrides(overrides), Path.cwd())]
+    try:
+        plugins = _activated(layers)
+    except PluginError as error:
+        raise LocalRecipeError(f"recipe {name_or_path!r}: {error}") from None
+    recipe = _build(layers, name_or_path, plugins)
+    used = needed(_components(recipe))
+    return _build(layers, name_or_path, list(dict.fromkeys([*plugins, *used]))) if used else recipe
 
 
 @lru_cache(maxsize=8)
-def recipe_from_json(text: str) -> Recipe:
+def recipe_from_json(text: str, *, files: bool = False) -> Recipe:
     """The recipe a server sent: complete, plain, and checked like a file's.
+
+    `files` says whether its plug-ins may be loaded from files: where its author is this machine's user.
 
     Every message to every agent needs it, and checking it took 80 % of an agent's time where nothing was learnt: the
     same text gives the same object, which nobody changes.
@@ -73,6 +82,10 @@ def recipe_from_json(text: str) -> Recipe:
     RecipeError
         Names the field and what is allowed, and shows nothing but what was received.
     """
+    try:
+        activate(plugins_of(text), files=files)
+    except PluginError as error:
+        raise LocalRecipeError(f"recipe received: {error}", error.public) from None
     return _plain(text, source="received")
 
 
@@ -83,7 +96,14 @@ def _plain(text: str, source: str) -> Recipe:
         raise RecipeError(f"recipe {source!r}: {error}") from None
 
 
-def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Mapping[str, Any]]:
+class Layer(NamedTuple):
+    """What a file or the overrides say, and the folder that relative paths in it start from."""
+
+    values: Mapping[str, Any]
+    folder: Path
+
+
+def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Layer]:
     path = _find(name_or_path, beside=seen[-1].parent if seen else None)
     if path in seen:
         raise LocalRecipeError(f"recipe {path.name!r}: extends itself")
@@ -91,7 +111,7 @@ def _layers(name_or_path: str, seen: tuple[Path, ...]) -> list[Mapping[str, Any]
     parent = values.pop("extends", None)
     values.setdefault("name", path.stem)
     below = [] if parent is None else _layers(str(parent), (*seen, path))
-    return [*below, values]
+    return [*below, Layer(values, path.parent)]
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -173,12 +193,42 @@ def _parse_overrides(overrides: Iterable[str]) -> Mapping[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _build(layers: Sequence[Mapping[str, Any]], source: str) -> Recipe:
+def _activated(layers: Sequence[Layer]) -> list[str]:
+    """The plug-ins of all layers, resolved and loaded."""
+    found: list[str] = []
+    for values, folder in layers:
+        entries = values.get("plugins", [])
+        entries = yaml.load(entries, yaml.BaseLoader) if isinstance(entries, str) else entries
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise PluginError(f"plugins = {entries!r}: must be a list of Python files")
+        found += [resolve(entry, folder) for entry in entries]
+    found = list(dict.fromkeys(found))
+    activate(found, files=True)
+    return found
+
+
+def _components(recipe: Recipe) -> list[tuple[str, str]]:
+    """(kind, name) of every component the recipe uses that plug-ins may provide."""
+    exchange = recipe.exchange
+    return [
+        ("strategies", recipe.strategy.name),
+        ("learners", recipe.learner.name),
+        ("topologies", recipe.topology.name),
+        ("rules", exchange.rule.name),
+        ("selections", exchange.selection.name),
+        ("codecs", exchange.codec.name),
+        ("models", recipe.model.name),
+        *(("skills", name) for name in recipe.tasks.skills),
+    ]
+
+
+def _build(layers: Sequence[Layer], source: str, plugins: Sequence[str]) -> Recipe:
     values: dict[str, Any] = {}
     try:
         for layer in layers:
-            _check_texts(layer, prefix="")
-            values = merged(Recipe, values, layer)
+            _check_texts(layer.values, prefix="")
+            values = merged(Recipe, values, layer.values)
+        values["plugins"] = list(plugins)
         values = typed(Recipe, values)
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

@@ -9,9 +9,9 @@ from symphony_fl.config.option import ComponentOptions, option
 
 
 class GossipOptions(ComponentOptions):
-    """Neighbours exchange updates after every round."""
+    """Neighbours exchange updates after every round. Options of plug-ins' strategies of gossip derive from these."""
 
-    name: Literal["gossip"] = "gossip"
+    name: str = "gossip"
 
 
 class AsyncGossipOptions(ComponentOptions):

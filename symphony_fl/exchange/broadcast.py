@@ -30,7 +30,8 @@ from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.messages.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
-from symphony_fl.exchange.messages.envelope import Expectation, Session, Update, open_envelope, seal
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.session import Expectation, Session, Update
 from symphony_fl.exchange.selection.selection import Dense
 
 WAITING = 128
@@ -99,12 +100,14 @@ def whole_terms(session: Session) -> Session:
 class Publisher:
     """The trainer's end.
 
-    Args:
-        terms: of the run; kind "values" sends weights, "difference" changes.
-        key: the trainer's Ed25519 private key, 32 raw bytes.
-        copy: at version 0, or loaded.
-        chunk: bytes of a piece. bandwidth: bytes that leave per step, 0 for all.
-        whole_every: of so many versions one is sent whole, 0 for none.
+    Parameters
+    ----------
+    session : of the run; kind "values" sends weights, "difference" changes.
+    key : the trainer's Ed25519 private key, 32 raw bytes.
+    copy : at version 0, or loaded.
+    chunk : bytes of a piece.
+    bandwidth : bytes that leave per step, 0 for all.
+    whole_every : of so many versions one is sent whole, 0 for none.
     """
 
     def __init__(
@@ -191,8 +194,11 @@ class Publisher:
 class Subscriber:
     """A worker's end.
 
-    Args:
-        terms, chunk: the publisher's. copy: at version 0, or loaded. last: the highest version a run can have.
+    Parameters
+    ----------
+    session, chunk : the publisher's.
+    copy : at version 0, or loaded.
+    last : the highest version a run can have.
     """
 
     def __init__(self, session: Session, copy: Copy, chunk: int, last: int) -> None:

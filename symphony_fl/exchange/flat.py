@@ -1,7 +1,7 @@
 """Named arrays <-> one flat float32 vector: the only form in which an adapter travels or is merged.
 
 Every agent of a run must flatten alike, so the order is that of the sorted names and the layout has a digest
-that each envelope carries (DESIGN: theta of eq. 2 is one vector).
+that each envelope carries (phi of eq. 7, and what eq. 3 and 4 call theta, is one vector).
 """
 
 from __future__ import annotations
@@ -83,23 +83,6 @@ def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
             raise LayoutError(f"array {name!r} is {arrays[name].dtype}, expected a floating-point type")
         vector[part] = arrays[name].reshape(-1)
     return vector, layout
-
-
-def unflatten(vector: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
-    """The inverse of `flatten`: named float32 arrays, copies that do not share the vector's memory.
-
-    Raises
-    ------
-    LayoutError
-        The vector is not float32 [layout.size].
-    """
-    if vector.shape != (layout.size,) or vector.dtype != np.float32:
-        raise LayoutError(f"vector is {vector.dtype} {vector.shape}, expected float32 ({layout.size},)")
-    parts = layout.slices()
-    return {
-        name: vector[parts[name]].reshape(shape).copy()
-        for name, shape in zip(layout.names, layout.shapes, strict=True)
-    }
 
 
 def digest(vector: np.ndarray) -> bytes:

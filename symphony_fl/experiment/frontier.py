@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.options import Recipe
 from symphony_fl.config.recipe import load_recipe
+from symphony_fl.reports.drawing import GREY, INK, logarithmic, new_figure, save_png
+from symphony_fl.reports.tables import Table
 
 BASELINE = "fedavg"
 """The point all others are compared with: Flower's FedAvg on the same adapters in float32."""
@@ -112,27 +114,35 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> list[Figures]:
 
 def frontier_table(found: Sequence[Figures]) -> str:
     """Markdown; a star marks the points nobody beats in both."""
-    lines = [
-        "| | recipe and overrides | seeds | accuracy | kB per agent, sent + received | fewer bytes than FedAvg |",
-        "|---|---|---|---|---|---|",
-    ]
-    for item in found:
-        ratio = "-" if item.ratio is None else f"{item.ratio:.1f}x"
-        accuracy = f"{item.accuracy:.3f} ± {item.spread:.3f}"
-        cells = (
+    head = (
+        "",
+        "recipe and overrides",
+        "seeds",
+        "accuracy",
+        "kB per agent, sent + received",
+        "fewer bytes than FedAvg",
+    )
+    rows = tuple(
+        (
             "*" if item.best else "",
             f"`{item.point}`",
             str(item.seeds),
-            accuracy,
+            f"{item.accuracy:.3f} ± {item.spread:.3f}",
             f"{item.kilobytes:,.1f}",
+            "-" if item.ratio is None else f"{item.ratio:.1f}x",
         )
-        lines.append(f"| {' | '.join(cells)} | {ratio} |")
-    return "\n".join(lines)
+        for item in found
+    )
+    return Table("frontier", "", head, rows).markdown()
 
 
 def plot_frontier(found: Sequence[Figures], path: Path) -> Path:
     """Accuracy over bytes on a logarithmic scale, the frontier drawn through."""
-    figure = Figure(figsize=(10, 6), dpi=120, layout="constrained")
+    return save_png(lambda: _figure(found), path)
+
+
+def _figure(found: Sequence[Figures]) -> Figure:
+    figure = new_figure(10, 6)
     axes = figure.add_subplot()
     sent = [item for item in found if item.kilobytes]
     for item in sent:
@@ -140,19 +150,15 @@ def plot_frontier(found: Sequence[Figures], path: Path) -> Path:
             item.kilobytes, item.accuracy, yerr=item.spread, marker="o", capsize=2, label=item.point
         )
     best = [item for item in sent if item.best]
-    axes.plot(
-        [item.kilobytes for item in best], [item.accuracy for item in best], color="black", linewidth=0.8
-    )
+    axes.plot([item.kilobytes for item in best], [item.accuracy for item in best], color=INK, linewidth=0.8)
     for item in found:
         if not item.kilobytes:
-            axes.axhline(item.accuracy, linestyle=":", color="grey", label=item.point)
+            axes.axhline(item.accuracy, linestyle=":", color=GREY, label=item.point)
     axes.set(xlabel="kB per agent, sent + received", ylabel="held-out accuracy, all skills")
     if sent:  # else there is nothing on the scale: agents that learn alone are lines
-        axes.set_xscale("log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.savefig(path)
-    return path
+        logarithmic(axes, "kB per agent, sent + received")
+    figure.legend(fontsize="x-small", loc="outside right upper")
+    return figure
 
 
 def _accuracies(rows: Sequence[Mapping[str, Any]], point: str) -> list[float]:

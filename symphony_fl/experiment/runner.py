@@ -17,7 +17,7 @@ from typing import Any
 
 from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment.paradigms import Planned
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import FLOWER, Runner, runner
 from symphony_fl.storage.folders import closed_run_folder, locked
 

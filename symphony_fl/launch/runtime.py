@@ -17,15 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from symphony_fl.config.options import Recipe
-from symphony_fl.launch.flower import (
-    APP_FOLDER,
-    LaunchError,
-    last_error,
-    prepare_folder,
-    private_superlink,
-    run_recipe,
-)
-from symphony_fl.launch.local_superlink import stop
+from symphony_fl.launch.flower import last_error, prepare_folder, run_recipe
+from symphony_fl.launch.local_superlink import APP_FOLDER, LaunchError, private_superlink, stop
 from symphony_fl.launch.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.launch.watchdog import LAUNCHER
 from symphony_fl.storage.folders import private_opener

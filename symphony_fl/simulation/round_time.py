@@ -87,12 +87,14 @@ def alone(fleet: Fleet, round: Traffic, start: float) -> float:
 
 def workers(fleet: Fleet, round: Traffic, start: float) -> float:
     """Agent 0 trains on older samples while the others generate the next ones in equal shares (section 6.2, one step
-    and two steps): max(end(t, d + c(0, n) + u) of agent 0, max over the w others of end(t, d + c(n / w, 0) + u))."""
+    and two steps; lag 1 and more): max(end(t, d + c(0, n) + u) of agent 0, max over the w others of
+    end(t, d + c(n / w, 0) + u))."""
     return max(_generated(fleet, round, start), _trained(fleet, round, start))
 
 
 def in_turn(fleet: Fleet, round: Traffic, start: float) -> float:
-    """The others generate in equal shares, then agent 0 trains on that: as `workers`, one after the other."""
+    """The others generate in equal shares, then agent 0 trains on that (lag 0): with s the end of the last of the
+    w others, max over them of end(t, d + c(n / w, 0) + u), the round ends at end(s, d + c(0, n) + u) of agent 0."""
     return _trained(fleet, round, _generated(fleet, round, start))
 
 
@@ -132,11 +134,12 @@ def barrier_of(recipe: Recipe) -> Barrier:
     """
     if recipe.strategy.name == "centralized" and recipe.agents == 1:
         return alone
-    if recipe.strategy.name not in BARRIERS:
-        raise TimeError(
-            f"strategy = {recipe.strategy.name!r}: must be one of async_gossip, {', '.join(BARRIERS)}"
-        )
-    return BARRIERS[recipe.strategy.name]
+    name = recipe.strategy.name
+    if name == "centralized" and not recipe.centralized.lag:
+        return in_turn
+    if name not in BARRIERS:
+        raise TimeError(f"strategy = {name!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
+    return BARRIERS[name]
 
 
 def round_ends(rounds: Iterable[Traffic], fleet: Fleet, barrier: Barrier) -> dict[int, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from pathlib import Path
 
 import pytest
@@ -182,7 +184,7 @@ def test_a_received_mapping_is_parsed_or_refused(values: dict[str, object]) -> N
 def test_disjoint_skills_are_dealt_out_once() -> None:
     recipe = load_recipe("default")
     hands = [agent_skills(recipe, agent) for agent in range(recipe.agents)]
-    assert sorted(sum(hands, [])) == sorted(recipe.tasks.skills)
+    assert sorted(functools.reduce(operator.iadd, hands, [])) == sorted(recipe.tasks.skills)
     assert sorted(len(hand) for hand in hands) == [2, 2, 3, 3]
 
 

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink, private_superlink
 
 REFUSED = {
     "truncated", "oversized", "replayed", "bad_signature", "malformed", "wrong_run", "wrong_layout", "bomb",

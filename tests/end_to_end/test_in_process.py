@@ -21,7 +21,7 @@ from clients.home.founding import found
 from clients.protocol.messages import unpack_details
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import InProcess
 from symphony_fl.metrics.history import History
 
@@ -86,7 +86,7 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     workers = children_of(server, "clients.worker_pool")
     assert len(workers) == 3, "a template and two workers"
     os.kill(server.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(workers, timeout=10)
+    _gone, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
     assert process.wait(timeout=60) == 1 and "run ended with status -9" in log.read_text()
     booked = max(History(folder / "history.jsonl").rounds("train"))

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from symphony_fl.cli.main import main
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 
 Result = dict[str, Any]
 Run = Callable[..., Result]

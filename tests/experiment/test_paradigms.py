@@ -73,8 +73,8 @@ def test_the_papers_models_can_be_planned(model: str) -> None:
     try:
         planned = plan(["default", "isolated"], [0], model, False)
     except (RecipeError, ModelError) as error:  # 4 bit is refused on processors on which it trains wrongly
-        assert "nf4" in str(error)
-        return
+        assert "nf4" in str(error) and load_recipe(model).model.quantization == "nf4"
+        pytest.skip(f"this processor cannot train in 4 bit: {error}")
     assert {item.recipe.model.name for item in planned} == {load_recipe(model).model.name}
 
 

@@ -12,7 +12,8 @@ import pytest
 from clients.agents import executor_credit as credit
 from clients.agents.agent import Agent
 from clients.agents.task_sharing import TaskSharing, waiting
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from strategies.recorder import METRIC_NAME
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.options import Recipe

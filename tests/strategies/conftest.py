@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from empty_store import empty_store
 from flwr.serverapp import Grid
 from loopback import Loopback
 
@@ -21,8 +22,8 @@ Play = Callable[..., History]
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    """One store for all tests of a module."""
+    return empty_store(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture

@@ -23,7 +23,12 @@ from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import round_seconds
 
-FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "strategy.deadline_floor=0.3")
+FAST = (
+    "tracking.agents=false",
+    "tasks.evaluate_every=100",
+    "limits.round_timeout=2",
+    "strategy.deadline_floor=0.3",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +262,12 @@ def digests(history: History, round: int) -> dict[int, str]:
 
 
 def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: Path) -> None:
-    small = ("learner.steps=1", "exchange.selection.density=0.2", "tasks.evaluate_every=2")
+    small = (
+        "tracking.agents=false",
+        "learner.steps=1",
+        "exchange.selection.density=0.2",
+        "tasks.evaluate_every=2",
+    )
     found = []
     for strategy in ("gossip", "async_gossip"):
         recipe = recipe_of("smoke", f"strategy={strategy}", *small)
@@ -275,6 +285,7 @@ def test_encrypted_edges_change_no_number_out_of_step(play: Play, tmp_path: Path
     found = []
     for encryption in ("none", "edge"):
         recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=3", "learner.steps=1", "learner.prompts=2",
+                           "tracking.agents=false",
                            "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=3", "limits.round_timeout=8",
                            f"exchange.rule={rule}", "exchange.selection=topk", "exchange.selection.density=0.2",
                            f"exchange.encryption={encryption}")  # fmt: skip
@@ -298,11 +309,19 @@ def test_encrypted_edges_change_no_number_out_of_step(play: Play, tmp_path: Path
 SLOW_LINKS = ("clock.bandwidths=[0.001,0.002/0.01]", "clock.latency=0.5", "clock.availability=[0.7,1]")
 
 
-@pytest.mark.parametrize(("rule", "links"), [("average", ()), ("epidemic", ()), ("epidemic", SLOW_LINKS)])
+@pytest.mark.parametrize(
+    ("rule", "links"),
+    [
+        ("average", ()),
+        pytest.param("epidemic", (), marks=pytest.mark.slow),
+        ("epidemic", SLOW_LINKS),
+    ],
+)
 def test_a_run_stopped_anywhere_goes_on_and_ends_with_the_same_adapters(
     play: Play, tmp_path: Path, rule: str, links: tuple[str, ...]
 ) -> None:
     recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=4", "learner.steps=1", "learner.prompts=2",
+                       "tracking.agents=false",
                        "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=2", f"exchange.rule={rule}",
                        "exchange.selection=topk", "exchange.selection.density=0.2", *links)  # fmt: skip
     calm = play(recipe, real_network(recipe, tmp_path / "calm"), name="calm")

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from at_once import AtOnce
+from empty_store import empty_store
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -71,8 +72,10 @@ class Network(AtOnce):
 
 @cache
 def _tracking() -> tempfile.TemporaryDirectory[str]:
-    """One store for all runs of the process: MLflow takes seconds to make one."""
-    return tempfile.TemporaryDirectory()
+    """One store for all runs of the process."""
+    folder = tempfile.TemporaryDirectory()
+    empty_store(Path(folder.name))
+    return folder
 
 
 def play(network: Network, steps: int | None = None) -> History:

@@ -35,7 +35,8 @@ from device import greeting, order
 
 from clients.agents.agent import Agent
 from clients.agents.exchange import Exchange
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from clients.protocol.messages import CONFIG, OUTBOX, unpack_envelopes
 from clients.service.service import Service
 from strategies.mailbox import Mailbox

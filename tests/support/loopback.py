@@ -117,7 +117,7 @@ class Loopback:
                 self.handled.append((agent, message.metadata.message_type))
                 try:
                     reply = self.handler(agent, message)
-                except Exception as error:  # noqa: BLE001 - as Flower does: whatever a ClientApp raises is reported
+                except Exception as error:
                     reply = Message(
                         Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message
                     )

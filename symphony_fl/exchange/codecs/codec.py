@@ -13,10 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.exchange.codecs.floats import BFloat16, CodingError, Float16, Float32, NotFiniteError
+from symphony_fl.exchange.codecs.floats import BFloat16, CodingError, Float16, Float32
 from symphony_fl.exchange.codecs.quantised import BLOCK, Int2, Int4, Int8, Sign
-
-__all__ = ["BLOCK", "CODECS", "Codec", "CodingError", "NotFiniteError", "build_codec"]
 
 
 class Codec(Protocol):

@@ -65,8 +65,12 @@ def read_head(data: bytes, run: bytes, last_round: int) -> Head:
     run : the receiver's.
     last_round : that an agent of the run can reach.
 
-    Raises:
-        Truncated, WrongVersion, WrongRun, FromTheFuture, Malformed (round 0 or no body), Oversized.
+    Raises
+    ------
+    Truncated, WrongVersion, WrongRun, FromTheFuture, Oversized
+        What it says;
+    Malformed
+        Round 0 or no body.
     """
     if len(data) != HEAD_BYTES:
         raise refusals.Truncated(f"a head of {len(data)} bytes, not {HEAD_BYTES}")

@@ -6,8 +6,9 @@ enough to name a mismatch. The signature covers all bytes of the run's (`envelop
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,16 @@ CODING_CODES = {
     "int2": 5,
     "sign": 6,
 }
+
+_OTHERS_FROM = 128
+
+
+def code_of(name: str, codes: Mapping[str, int]) -> int:
+    """How a header names a selection or a coding: by its code, else, of a plug-in, by a byte of its name's hash. Both
+    ends know which one the run has; the code only shows where they disagree."""
+    if name in codes:
+        return codes[name]
+    return _OTHERS_FROM + hashlib.sha256(name.encode()).digest()[0] % _OTHERS_FROM
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,6 @@ from symphony_fl.learning.executors.python_syntax import (
     same_value,
 )
 
-__all__ = ["Call", "Outcome", "PythonLimits", "SandboxError", "run_calls", "run_twice", "sandbox_layers"]
-
 _MAIN = "from symphony_fl.learning.executors.python_worker import main; main()"
 _LINE_OVERHEAD = 100  # characters of a line beside the value
 

@@ -24,18 +24,6 @@ from typing import Any
 from symphony_fl.learning.executors.sql_guard import Cell, Row, SqlError, SqlLimits
 from symphony_fl.learning.executors.sql_process import PROCESS, File
 
-__all__ = [
-    "Cell",
-    "Database",
-    "Row",
-    "SqlError",
-    "SqlLimits",
-    "hold_files",
-    "is_ordered",
-    "parse",
-    "same_result",
-]
-
 _keys = itertools.count()
 
 

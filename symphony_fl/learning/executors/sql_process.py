@@ -131,7 +131,7 @@ class SqlProcess:
                 self._files.remove(source)
             elif self._process is not None:
                 self.close()
-            self._files = [held for held in self._files if held.path != source.path][-_FILES + 1 :] + [source]
+            self._files = [*[held for held in self._files if held.path != source.path][-_FILES + 1 :], source]
         if self._process is None:
             self._process = start(_MAIN)
             try:

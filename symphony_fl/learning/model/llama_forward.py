@@ -58,6 +58,8 @@ class Projection:
 
 @dataclass(frozen=True)
 class Layer:
+    """The weights of one decoder layer, adapters folded in."""
+
     attention_norm: torch.Tensor
     qkv: Projection
     out: Projection

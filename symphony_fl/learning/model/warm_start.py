@@ -63,7 +63,7 @@ class WarmStart:
             "min": 3,
             "add": 9,
             "subtract": 9,
-        }  # fmt: skip
+        }
     )
 
 

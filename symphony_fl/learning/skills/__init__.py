@@ -18,11 +18,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from symphony_fl import registry
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.base import ProposalError, ProposingSkill, Skill, SkillError, Task
 from symphony_fl.learning.skills.datasets.gsm import GSM
 from symphony_fl.learning.skills.datasets.multihop import MULTIHOP
 from symphony_fl.learning.skills.datasets.openqa import OPENQA
+from symphony_fl.learning.skills.datasets.prompt_answer import PromptAnswer
 from symphony_fl.learning.skills.datasets.sources import Source, parse_source, with_source
 from symphony_fl.learning.skills.programs.code import CODE
 from symphony_fl.learning.skills.sql.spider import SPIDER_SAMPLE
@@ -60,6 +62,34 @@ def get_skill(name: str) -> Skill:
     near = difflib.get_close_matches(name, SKILLS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     raise SkillError(f"unknown skill {name!r}{hint} (known: {', '.join(SKILLS)})")
+
+
+def install_registered() -> None:
+    """From here on, ``get_skill`` gives the skills of plug-ins too.
+
+    Raises
+    ------
+    SkillError
+        A plug-in's skill has the name of another one.
+    """
+    for name, (skill, provider) in registry.items("skills").items():
+        if SKILLS.setdefault(name, skill) is not skill:
+            raise SkillError(f"skill {name!r} of {provider}: the name is taken")
+
+
+def install_prompts(skills: Sequence[PromptAnswer]) -> None:
+    """From here on, in this process, ``get_skill`` gives these skills of rows; the same call again does nothing.
+
+    Raises
+    ------
+    SkillError
+        A name is taken, by another skill or by other rows.
+    """
+    for skill in skills:
+        if SKILLS.setdefault(skill.name, skill) != skill:
+            raise SkillError(
+                f"skill {skill.name!r}: the name is taken, or this process has read other rows for it"
+            )
 
 
 def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
@@ -110,5 +140,7 @@ __all__ = [
     "SkillError",
     "Task",
     "get_skill",
+    "install_prompts",
+    "install_registered",
     "install_rows",
 ]

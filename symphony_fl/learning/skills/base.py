@@ -79,7 +79,7 @@ class Skill(Protocol):
 
 @runtime_checkable
 class ProposingSkill(Skill, Protocol):
-    """A skill whose tasks a model can write as well (self-play, Section 5.1), and that can be asked as a chat."""
+    """A skill whose tasks a model can write as well (self-play, section 5.1), and that can be asked as a chat."""
 
     def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
         """The text with which a model is asked for a new task of this difficulty, after the given examples.

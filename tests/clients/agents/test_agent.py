@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.agents.agent import Agent, AgentError
+from clients.agents.agent import Agent
 from clients.home.home import Home
+from clients.protocol.report import AgentError
 from symphony_fl.config.options import Recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
@@ -48,7 +49,7 @@ def test_one_round_of_two_agents_is_what_a_hand_computes(tmp_path: Path) -> None
 
 
 def test_merging_without_learning_reaches_the_true_mean(tmp_path: Path) -> None:
-    recipe, roster = _pair(tmp_path, ["agents=3", "rounds=200", "learner.steps=0", "topology=edges",
+    recipe, roster = _pair(tmp_path, ["agents=3", "rounds=50", "learner.steps=0", "topology=edges",
                                       "topology.edges=[[0,1],[1,2]]", "exchange.codec=int8"])  # fmt: skip
     rng = np.random.default_rng(0)
     starts = []
@@ -57,7 +58,7 @@ def test_merging_without_learning_reaches_the_true_mean(tmp_path: Path) -> None:
         agent.state.adapter = rng.standard_normal(agent.state.adapter.size).astype(np.float32)
         starts.append(agent.state.adapter.copy())
         agent.home.commit(agent.state)
-    for round in range(1, 61):
+    for round in range(1, 21):  # the path's second eigenvalue is 2/3: (2/3)^20 = 0.0003 of the start is left
         outboxes = {number: _open(tmp_path, number, recipe).train(round).outbox for number in range(3)}
         for number, neighbours in {0: [1], 1: [0, 2], 2: [1]}.items():
             mail = {f"{other}/{round}/0": outboxes[other]["0"] for other in neighbours}

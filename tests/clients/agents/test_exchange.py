@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clients.agents.exchange import Exchange
-from clients.home.home import State
+from clients.home.state_file import State
 from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import Layout

@@ -18,7 +18,8 @@ def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dic
 
     Parameters
     ----------
-    source : a `.json` (one list) or `.jsonl` (one object a line) file; else what `datasets.load_dataset` takes.
+    source : a `.json` (one list), `.jsonl` (one object a line) or `.parquet` file; else what
+        `datasets.load_dataset` takes.
     split : the split of a `datasets` source; a file is one split.
 
     Raises
@@ -29,7 +30,12 @@ def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dic
         There is no such file; or what `datasets` raises for its sources.
     """
     path = Path(source)
-    rows = _read_file(path) if path.suffix in (".json", ".jsonl") else _read_dataset(str(source), split)
+    if path.suffix in (".json", ".jsonl"):
+        rows = _read_file(path)
+    elif path.suffix == ".parquet":
+        rows = _read_parquet(path)
+    else:
+        rows = _read_dataset(str(source), split)
     for place, row in enumerate(rows):
         for field in fields:
             if not isinstance(row, dict) or not isinstance(row.get(field), str):
@@ -49,6 +55,16 @@ def _read_file(path: Path) -> list[Any]:
         raise SkillError(f"{path}: not JSON: {error}") from None
     if not isinstance(rows, list):
         raise SkillError(f"{path}: must be a list of rows, not a {type(rows).__name__}")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[Any]:
+    from pyarrow import parquet
+
+    try:
+        rows: list[Any] = parquet.read_table(path).to_pylist()
+    except (ValueError, OSError) as error:
+        raise SkillError(f"{path}: not Parquet: {error}") from None
     return rows
 
 

@@ -43,6 +43,8 @@ class Relation:
 
 @dataclass(frozen=True)
 class Fact:
+    """One relation between two names of a made-up world."""
+
     relation: Relation
     subject: str
     object: str

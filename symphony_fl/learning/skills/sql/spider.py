@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import Database, SqlError, hold_files
+from symphony_fl.learning.executors.sql import Database, hold_files
+from symphony_fl.learning.executors.sql_guard import SqlError
 from symphony_fl.learning.skills.base import SkillError
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.datasets.text_rows import read_rows

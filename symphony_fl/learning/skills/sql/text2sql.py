@@ -1,4 +1,7 @@
-"""Text to SQL: a question about a database, answered by a query and judged by running it (paper Section 7.2).
+"""Text to SQL: a question about a database, answered by a query and judged by running it.
+
+The Text2SQL task of section 6.1. Judging by the result is the execution accuracy of Yu et al., "Spider",
+arXiv 1809.08887.
 
     Tables: singer(id int, name text, age int)
     Question: How many singers are older than 30?
@@ -19,15 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import (
-    Database,
-    Row,
-    SqlError,
-    SqlLimits,
-    is_ordered,
-    parse,
-    same_result,
-)
+from symphony_fl.learning.executors.sql import Database, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql_guard import Row, SqlError, SqlLimits
 from symphony_fl.learning.skills.base import ProposalError, ProposalReason, SkillError, Task, draw_difficulty
 from symphony_fl.learning.skills.sql.questions import Question, draw_question
 from symphony_fl.learning.skills.sql.tables import (

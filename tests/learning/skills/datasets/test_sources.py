@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import symphony_fl.learning.skills as registry
@@ -68,13 +69,22 @@ def test_entries_of_another_form_are_refused(entry: str) -> None:
         parse_source(entry)
 
 
-@given(st.text() | st.from_regex(r"\w*=[\w/~.]*:[\w.-]*", fullmatch=True))
-def test_any_entry_is_read_or_refused(entry: str) -> None:
-    try:
-        source = parse_source(entry)
-    except SkillError:
-        return
-    assert str(source) == entry and source.skill and source.place and "/" not in source.split
+def test_any_entry_is_read_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(st.text() | st.from_regex(r"\w*=[\w/~.]*:[\w.-]*", fullmatch=True))
+    @example("gsm8k=/data/a:b:test")
+    def read(entry: str) -> None:
+        try:
+            source = parse_source(entry)
+        except SkillError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert str(source) == entry and source.skill and source.place and "/" not in source.split
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_a_relative_folder_is_no_hub_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
