@@ -167,6 +167,9 @@ def _keys(schema: type[Options], prefix: str, section: str, owners: tuple[str, .
                 meaning=field.description or "",
                 values=choices(field.annotation),
             )
+            item = _item(field.annotation)
+            if is_section(item):
+                yield from _keys(item, f"{path}[].", inside, owners)
 
 
 def _component_key(path: str, section: str, owners: tuple[str, ...], kind: str, field: FieldInfo) -> Key:
@@ -188,9 +191,16 @@ def _meaning(options: type[Any]) -> str:
     return (getdoc(options) or "").partition("\n")[0].removesuffix(".")
 
 
+def _item(annotation: Any) -> Any:
+    """What a list holds; None for anything else."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else None
+
+
 def _type(annotation: Any) -> str:
-    if get_origin(annotation) is list:
-        inner = get_args(annotation)[0]
+    inner = _item(annotation)
+    if is_section(inner):
+        return "list of mappings"
+    if inner is not None:
         return (
             "list of pairs of integers" if get_origin(inner) is list else f"list of {_plural(TYPES[inner])}"
         )

@@ -31,7 +31,7 @@ def paper_fleet(agents: int) -> Fleet:
 
 
 def timed_curves(history: History, recipe: Recipe) -> dict[str, list[tuple[float, float]]]:
-    """ "accuracy/seconds/<link>" -> (simulated seconds, accuracy) of every evaluation; none where the strategy cannot
+    """`accuracy/seconds/<link>` -> (simulated seconds, accuracy) of every evaluation; none where the strategy cannot
     be told on that link."""
     accuracy = history.mean("evaluate", "accuracy/mean")
     fleets = {FREE: paper_fleet(recipe.agents)}
