@@ -41,10 +41,6 @@ def options_page() -> str:
     """Every option of a recipe, as the `symphony` command prints them."""
     command = [sys.executable, "-m", "symphony_fl.cli.main", "options", "--markdown"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if "'options'" in done.stderr:  # a version without the command
-        return (
-            "# Options\n\n`symphony_fl/config/` declares every option with its meaning, range and default.\n"
-        )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     text = done.stdout.strip() + "\n"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink, private_superlink
 
 RunRecipe = Callable[..., dict[str, Any]]
 

@@ -10,13 +10,14 @@ from typing import Any
 from checkout import copy_checkout
 
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import private_superlink
 
 Run = Callable[..., dict[str, Any]]
-EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",
-            "agents=4", "rounds=3")  # fmt: skip
+EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.1",
+            "exchange.codec=sign", "agents=4", "rounds=3")  # fmt: skip
 
 
 def _hostile_checkout(folder: Path) -> Path:

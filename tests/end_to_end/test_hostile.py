@@ -9,9 +9,10 @@ import pytest
 from checkout import copy_checkout
 from mlflow import MlflowClient
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink, private_superlink
 
 REFUSED = {
     "truncated", "oversized", "replayed", "bad_signature", "malformed", "wrong_run", "wrong_layout", "bomb",
@@ -26,7 +27,7 @@ def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
     shutil.copy(Path(__file__).with_name("hostile_app.py"), app / "clients" / "hostile_app.py")
     settings = (app / "pyproject.toml").read_text()
     (app / "pyproject.toml").write_text(settings.replace("clients.client_app:app", "clients.hostile_app:app"))
-    exchange = ("exchange.selection=topk", "exchange.density=0.1", "exchange.coding=float32")
+    exchange = ("exchange.selection=topk", "exchange.selection.density=0.1", "exchange.codec=float32")
     recipe = check_recipe(load_recipe("smoke", ["rounds=3", *exchange]))
 
     with private_superlink(app) as link:

@@ -19,9 +19,9 @@ from pair import play
 
 from clients.home.founding import found
 from clients.protocol.messages import unpack_details
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import InProcess
 from symphony_fl.metrics.history import History
 
@@ -86,7 +86,7 @@ def test_killed_while_agents_learn_and_resumed(run_here: Run, tmp_path: Path) ->
     workers = children_of(server, "clients.worker_pool")
     assert len(workers) == 3, "a template and two workers"
     os.kill(server.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(workers, timeout=10)
+    _gone, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
     assert process.wait(timeout=60) == 1 and "run ended with status -9" in log.read_text()
     booked = max(History(folder / "history.jsonl").rounds("train"))
@@ -174,5 +174,5 @@ def test_begun_in_one_way_and_resumed_in_the_other(run_here: Run, tmp_path: Path
 
 @pytest.mark.slow
 def test_the_wall_clock_works_as_well(run_here: Run) -> None:
-    result = run_here("async_gossip", *SMALL, "clock.kind=wall")
+    result = run_here("async_gossip", *SMALL, "clock=wall")
     assert result["status"] == "completed" and sum(result["own_rounds"].values()) == 2 * 4

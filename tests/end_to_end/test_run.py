@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from symphony_fl.cli.main import main
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 
 Result = dict[str, Any]
 Run = Callable[..., Result]
@@ -72,7 +72,7 @@ def test_gossip_books_add_up(twice: list[Result]) -> None:
     client = MlflowClient(tracking_uri=result["mlflow_uri"])
     parent = client.get_run(result["mlflow_run"])
     assert parent.info.status == "FINISHED"
-    assert parent.data.params["exchange.coding"] == "int8"
+    assert parent.data.params["exchange.codec.name"] == "int8"
     assert parent.data.metrics["accuracy/mean"] == pytest.approx(result["accuracy_after"])
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
@@ -127,8 +127,8 @@ def test_a_run_that_cannot_work_is_reported_as_failed(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["exchange.densty=1", "rounds=x", "exchange.density=0", "exchange.density=2", "topology.name=star", "agents=1",
-     "model.name=/no/such/folder"],
+    ["exchange.densty=1", "rounds=x", "exchange.selection.density=0", "topology=star", "topology.degree=2",
+     "agents=1", "model.name=/no/such/folder"],
 )  # fmt: skip
 def test_the_command_refuses_in_one_line_before_any_work(override: str, symphony_home: Path) -> None:
     done = subprocess.run(

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from symphony_fl.learning.executors.python import Call, PythonLimits, run_calls
-from symphony_fl.learning.executors.sql import Database, SqlError, SqlLimits
+from symphony_fl.learning.executors.sql import Database
+from symphony_fl.learning.executors.sql_guard import SqlError, SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill
 from symphony_fl.learning.skills.programs.code import CODE
 

@@ -13,7 +13,7 @@ from symphony_fl.cli.main import main
 
 CHANGED = """
 import importlib, sys
-from clients import flower_internals
+from clients.flower_patches import internals as flower_internals
 module = importlib.import_module(flower_internals.MODULES["node"])
 def _pull_and_store_message(**arguments):
     "another one"
