@@ -94,7 +94,7 @@ def _load(folder: Path) -> None:
     from symphony_fl.learning.model.base_model import ensure_built
     from symphony_fl.learning.model.model_check import ModelError
 
-    recipe = recipe_from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe = recipe_from_json((folder / "recipe.json").read_text(encoding="utf-8"), files=True)
     if sys.platform != "linux" or recipe.model.quantization != "none" or recipe.model.device != "cpu":
         return
     if _is_child():

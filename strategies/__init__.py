@@ -3,6 +3,7 @@
 server_app.py        gathers the agents of a recipe, lets the strategy run the rounds, writes down what came of them
 roster.py            who takes part: stable agent numbers behind Flower's node ids
 gossip.py            rounds of gossip between neighbours; isolated.py: without any exchange
+mail_router.py       posts what replies bring, and builds the messages that deliver it
 mailbox.py           holds envelopes between two deliveries and opens none
 async_gossip.py      gossip without a round barrier (asynchrony/)
 fedavg.py            Flower's FedAvg on the same agents: the baseline

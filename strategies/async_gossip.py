@@ -1,4 +1,4 @@
-"""Asynchronous gossip: no round barrier (the paper, sections 5.1 and 5.4; the exchange is that of `gossip`).
+"""Asynchronous gossip: no round barrier (the paper, sections 3 and 5.1; mail goes the way it does in `gossip`).
 
 Every agent goes from one round of its own to the next; what it shares reaches each neighbour with the neighbour's next
 message. A slow, sleeping or lost agent holds nobody up. The run is over when all agents together have done agents x
@@ -32,9 +32,8 @@ from flwr.serverapp.strategy import Result
 
 from strategies.asynchrony.clocks import Clock, VirtualClock
 from strategies.asynchrony.dispatcher import Answer, Dispatcher, Job
-from strategies.gossip import Gossip
 from strategies.grids.adaptive_timeouts import AdaptiveTimeouts
-from strategies.mailbox import posted_bytes
+from strategies.mail_router import MailRouter
 from strategies.recorder import Recorder
 from strategies.roster import Member, Roster
 from symphony_fl.exchange.topology import Topology
@@ -47,8 +46,8 @@ class SilenceError(RuntimeError):
     """No agent answers any more; the message says for how long, or what they said last."""
 
 
-class AsyncGossip(Gossip):
-    """Gossip without rounds in step.
+class AsyncGossip:
+    """Gossip without a round barrier. No `Strategy` of Flower's, whose hooks are called round by round.
 
     Parameters
     ----------
@@ -72,7 +71,9 @@ class AsyncGossip(Gossip):
         rounds: int,
         everybody: bool = True,
     ) -> None:
-        super().__init__(topology, roster, recorder, finished=0, everybody=everybody)
+        self.roster = roster
+        self.recorder = recorder
+        self.router = MailRouter(topology, roster, recorder, everybody=everybody)
         self.clock = clock
         self.timeouts = timeouts
         self.total = rounds * roster.agents
@@ -103,9 +104,11 @@ class AsyncGossip(Gossip):
             No agent answers any more.
         """
         log(INFO, "Starting %s strategy:", type(self).__name__)
-        self.summary()
+        self.router.summary()
         config = train_config or ConfigRecord()
-        dispatcher = Dispatcher(grid, self.roster, self.recorder, self.timeouts, config, self._introduction)
+        dispatcher = Dispatcher(
+            grid, self.roster, self.recorder, self.timeouts, config, self.router.introduction
+        )
         self._go_on(dispatcher)
         pause = PAUSE_SECONDS
         while True:
@@ -155,7 +158,7 @@ class AsyncGossip(Gossip):
                 # An evaluation that is due waits for this job: after it, mail would be that of another instant.
                 self._begin_round(dispatcher, members[agent], at=when, times=times)
             else:
-                self._post(agent, own, members[agent].outbox[own])
+                self.router.post(agent, own, members[agent].outbox[own])
 
     def _begin_jobs(self, dispatcher: Dispatcher) -> None:
         """A job for everybody who has none, in the order of agents."""
@@ -171,7 +174,7 @@ class AsyncGossip(Gossip):
         self._known.add(member.agent)
         for own in sorted(member.outbox):
             if own <= self.booked.get(member.agent, 0):
-                self._post(member.agent, own, member.outbox[own])
+                self.router.post(member.agent, own, member.outbox[own])
 
     def _begin_job(self, dispatcher: Dispatcher, member: Member) -> None:
         """The evaluation that is due, or the agent's next round."""
@@ -180,7 +183,7 @@ class AsyncGossip(Gossip):
         if not due:
             self._begin_round(dispatcher, member)
             return
-        mail = self.mailbox.mail(agent)
+        mail = self.router.mail(agent)
         dispatcher.begin(agent, Job(MessageType.EVALUATE, due[-1], mail, due))
         self.clock.begin(agent, 0, received=sum(map(len, mail.values())))
 
@@ -195,7 +198,7 @@ class AsyncGossip(Gossip):
         booked = self.booked.get(agent, 0)
         kept = [own for own in member.outbox if own > booked]
         number = min(kept, default=max(booked + 1, member.round))
-        mail = self.mailbox.mail(agent)
+        mail = self.router.mail(agent)
         dispatcher.begin(agent, Job(MessageType.TRAIN, number, mail))
         self.clock.begin(
             agent, number, at, sum(map(len, (mail if times is None else _new(mail, agent, times)).values()))
@@ -206,10 +209,8 @@ class AsyncGossip(Gossip):
         for agent, answer in dispatcher.answers.items():
             if answer.job.kind == MessageType.TRAIN and agent not in self._outboxes:
                 own = answer.job.number
-                self._outboxes[agent] = self._outbox(own, agent, answer.message)
-                assert self.topology is not None
-                neighbours = self.topology.neighbours(agent, own)
-                self.clock.weigh(agent, posted_bytes(neighbours, self._outboxes[agent]))
+                self._outboxes[agent] = self.router.outbox(own, agent, answer.message)
+                self.clock.weigh(agent, self.router.posted_bytes(agent, own, self._outboxes[agent]))
 
     def _left(self, dispatcher: Dispatcher) -> int:
         """Rounds that nobody has done or begun; what somebody who is away has begun is for the others to do."""
@@ -220,8 +221,7 @@ class AsyncGossip(Gossip):
     def _take(self, agent: int, answer: Answer) -> None:
         """A job has ended: book it, and put what it brought before the neighbours."""
         job = answer.job
-        for sender, size in self.mailbox.confirm(agent, job.mail).items():
-            self.recorder.edge(sender, agent, size)
+        self.router.confirm(agent, job.mail)
         if job.kind == MessageType.EVALUATE:
             self._evaluated(agent, answer)
             return
@@ -231,7 +231,7 @@ class AsyncGossip(Gossip):
             self._done += 1
             network = -(-min(self._done, self.total) // self.roster.agents)
             self.recorder.book("train", network, agent, answer.report, own, self.clock.now)
-        self._post(agent, own, self._outboxes.pop(agent))
+        self.router.post(agent, own, self._outboxes.pop(agent))
         while self._round < min(self._done, self.total) // self.roster.agents:
             self._round += 1
             self._round_finished(self._round)

@@ -17,13 +17,18 @@ from strategies.isolated import isolated
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from symphony_fl.build.components import recipe_rule, recipe_topology
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
+from symphony_fl.config.strategy import VirtualClockOptions
+from symphony_fl.registry import builder
 from symphony_fl.simulation.device_profiles import recipe_fleet, round_seconds
 
+Loop = Strategy | AsyncGossip
+"""What carries a run from its start to its end."""
 KEPT_CHANGES = 16  # steps of sparse changes that a server keeps for workers that miss some
 
 
-def build_strategy(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def build_strategy(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     """The recipe's strategy, for a network that has finished `finished` rounds.
 
     Raises
@@ -31,10 +36,15 @@ def build_strategy(recipe: Recipe, roster: Roster, recorder: Recorder, finished:
     RecipeError
         A run of this strategy cannot be taken up again.
     """
-    return _STRATEGIES[recipe.strategy](recipe, roster, recorder, finished)
+    name = recipe.strategy.name
+    if name not in _STRATEGIES:
+        build = builder("strategies", name)
+        strategy: Strategy = build(recipe=recipe, roster=roster, recorder=recorder, finished=finished)
+        return strategy
+    return _STRATEGIES[name](recipe, roster, recorder, finished)
 
 
-def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     return Gossip(
         recipe_topology(recipe),
         roster,
@@ -45,10 +55,10 @@ def _gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
     )
 
 
-def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     options, most = recipe.async_gossip, recipe.limits.round_timeout
     clock: Clock
-    if recipe.clock.kind == "virtual":
+    if isinstance(recipe.clock, VirtualClockOptions):
         clock = VirtualClock(partial(round_seconds, recipe), recipe_fleet(recipe))
     else:
         booked = recorder.history.own_rounds().values()
@@ -70,11 +80,11 @@ def _forwards(recipe: Recipe) -> bool:
     return recipe_rule(recipe, size=1, agent=0).forwards
 
 
-def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def _isolated(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     return isolated(roster, recorder, finished=finished, silence=recipe.limits.round_timeout)
 
 
-def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     if finished:
         raise RecipeError(
             "strategy = 'fedavg': cannot be resumed; the global adapter lived in the stopped server"
@@ -82,7 +92,7 @@ def _fedavg(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -
     return RecordedFedAvg(roster, recorder)
 
 
-def _centralized(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Strategy:
+def _centralized(recipe: Recipe, roster: Roster, recorder: Recorder, finished: int) -> Loop:
     options = recipe.centralized
     return Centralized(
         roster,
@@ -105,7 +115,7 @@ def _kept_weights(recipe: Recipe) -> int:
     return KEPT_CHANGES if options.send == "changes" else options.lag + 1
 
 
-_STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Strategy]] = {
+_STRATEGIES: dict[str, Callable[[Recipe, Roster, Recorder, int], Loop]] = {
     "gossip": _gossip,
     "async_gossip": _async_gossip,
     "fedavg": _fedavg,

@@ -97,7 +97,7 @@ def _run(folder: Path, template: Template) -> None:
     import symphony_fl.reports.plots  # noqa: F401  at the end of the run it would be waited for; now workers load for longer
     from strategies.grids.in_memory import InMemoryGrid
     from strategies.server_app import Run, claimed, one_node_each, run_rounds
-    from symphony_fl.build.components import check_recipe
+    from symphony_fl.build.checks import check_recipe
     from symphony_fl.config.recipe import load_recipe
     from symphony_fl.launch.runtime import IN_PROCESS, cores
 

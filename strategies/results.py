@@ -8,7 +8,7 @@ from typing import Any
 from strategies.grids.progress import tell
 from strategies.roster import Roster
 from symphony_fl.build.centralized import TRAINER, is_centralized
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.launch.progress import Step
 from symphony_fl.metrics.capabilities import by_did, capability_vectors
 from symphony_fl.metrics.history import History
@@ -45,7 +45,7 @@ def publish(
         "seconds": round(seconds, 3),
         "runtime": runtime,
         "agents": recipe.agents,
-        "strategy": recipe.strategy,
+        "strategy": recipe.strategy.name,
         "recipe_digest": recipe.digest,
         "run": folder.name,
         "folder": str(folder),

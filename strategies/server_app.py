@@ -26,8 +26,9 @@ from strategies.results import publish
 from strategies.roster import Roster
 from symphony_fl.build.asynchrony import last_round
 from symphony_fl.build.centralized import TRAINER, is_centralized
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.launch.runtime import FLOWER
 from symphony_fl.launch.watchdog import die_with_launcher
 from symphony_fl.metrics.history import History
@@ -74,7 +75,7 @@ def main(grid: Grid, context: Context) -> None:
         if isinstance(
             grid, HttpGrid
         ):  # devices; the grid of a simulation has neither connections nor uploads
-            patient(grid._retry_invoker)
+            patient(grid._retry_invoker)  # noqa: SLF001
             watched = ProgressGrid(PerMessageGrid(grid), recipe.rounds)
             run_rounds(RetryGrid(watched, most=recipe.limits.round_timeout), run)
         else:
@@ -174,7 +175,7 @@ def _evaluate_before(
 
 def _initial_arrays(grid: Grid, roster: Roster, recipe: Recipe, config: ConfigRecord) -> ArrayRecord:
     """FedAvg's first global adapter, asked of one agent since all draw the same; gossip has none."""
-    if recipe.strategy != "fedavg":
+    if recipe.strategy.name != "fedavg":
         return ArrayRecord()
     first = roster.members()[0]
     message = Message(RecordDict({CONFIG: config}), first.node, ADAPTER_QUERY)

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from empty_store import empty_store
 from mlflow import MlflowClient
 
 from symphony_fl.cli.main import main
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import Event, History
 from symphony_fl.tracking import delivery as delivering
 from symphony_fl.tracking.spool import Spool
@@ -195,7 +197,7 @@ def test_a_server_that_takes_connections_and_never_answers_costs_a_round_nothing
 
 
 def test_what_a_store_will_never_take_holds_up_nothing(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = empty_store(tmp_path)
     playing = Playing(uri, tmp_path / "refused")
     playing.tracker.run(1, {"bad name \u2620": 1.0})
     playing.tracker.artifact(tmp_path / "gone.txt")

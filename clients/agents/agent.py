@@ -5,86 +5,62 @@ The life of one update reads top to bottom here: `merge`, `train` (improve, sele
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 
+from clients.agents.base_agent import BaseAgent
 from clients.agents.edge_encryption import EdgeEncryption
 from clients.agents.evaluation import evaluation
 from clients.agents.exchange import Exchange
-from clients.agents.known_keys import KnownKeys
 from clients.agents.task_sharing import TaskSharing, compared, sort_mail, waiting
 from clients.agents.trace import Trace
-from clients.home.home import Home, State
-from clients.protocol.report import AgentError as AgentError
-from clients.protocol.report import Report as Report
+from clients.home.home import Home
+from clients.protocol.report import AgentError, Report
 from symphony_fl.build.asynchrony import kept_outboxes
-from symphony_fl.build.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
-from symphony_fl.config.recipe import Recipe
-from symphony_fl.exchange.flat import digest
-from symphony_fl.exchange.messages.envelope import RewardReport
+from symphony_fl.build.learners import recipe_learner, recipe_memory, recipe_reward
+from symphony_fl.config.learning import SharedRewardOptions
+from symphony_fl.config.options import Recipe
+from symphony_fl.exchange.messages.header import RewardReport
 from symphony_fl.learning.memory.episodes import Episode
 from symphony_fl.learning.report import LearnReport
 from symphony_fl.learning.tasks.task_sharing import Proposal
 
 
-class Agent:
-    """An agent opened from its home. The process's one policy carries its adapter from here on.
+class Agent(BaseAgent):
+    """An agent that learns by itself.
 
     Parameters
     ----------
-    home : locked by the caller
-    number : the agent's stable number, 0..N-1
-    recipe : of the run, checked
+    home, number, recipe : as of `BaseAgent`
     run : the run's name, part of every envelope
     """
 
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
-        self.home = home
-        self.number = number
-        self.recipe = recipe
-        self.policy = recipe_policy(recipe)
-        self.outboxes = kept_outboxes(recipe)
-        initial = self.policy.initial(recipe.seed)  # also draws what stays frozen, the same on every agent
-        self.initial = initial
-        loaded, self.damage = home.open()  # what had to be put right in the home, until it is reported
-        self.state = loaded if loaded is not None else State(adapter=initial)
+        super().__init__(home, number, recipe, kept_outboxes(recipe))
         base, layout = self.policy.base.digest, self.policy.layout
-        self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
-        self.letters = TaskSharing(self.exchange.key, self.exchange.session.run, recipe)
-        known = (home.rotations(), recipe.agents, home.pins())
-        self.known_keys = KnownKeys(self.state, number, self.did, *known)
+        self.exchange = Exchange(self.key, number, recipe, run, base, layout, self.initial, self.state.arrays)
+        self.letters = TaskSharing(self.key, self.exchange.session.run, recipe)
         self.encryption = EdgeEncryption(self.exchange) if recipe.exchange.encryption == "edge" else None
         self.shared: tuple[Proposal, ...] = ()  # of this round's own tasks, what the neighbours are shown
         self.earned: dict[str, tuple[float, int]] = {}  # by skill: mean reward and attempts of this round
         self.memory = recipe_memory(recipe, home.folder / "memory.sqlite")
         self.reward = recipe_reward(recipe, number)
-        heard = _below("reward/", self.state.arrays)
+        heard = self.kept("reward/")
         if heard:
             self.reward.load_state(heard)
         self.trace = Trace(home.folder, recipe.tracking.trace)
-        self.metrics: dict[str, float] = {}
         self._unkept: Mapping[str, bytes] = {}  # mail that was merged and is not on disk
         self._kept = False  # whether the home keeps mail beside its last commit
-        if loaded is None:
-            self._commit()
+        if self.founded:
+            self.commit()
         self._merge_again()
         self.begin()
-
-    @property
-    def did(self) -> str:
-        return self.exchange.did
-
-    @property
-    def base_digest(self) -> str:
-        return self.policy.base.digest.hex()
 
     def begin(self) -> None:
         """Before each message: no figures yet but that of a restored home, and the memory as of the last whole round
         (one that was killed before its commit is forgotten)."""
-        self.metrics = {"home_restored": 1.0} if self.damage else {}
+        super().begin()
         if self.memory is not None:
             self.memory.rewind(self.state.round)
 
@@ -95,7 +71,8 @@ class Agent:
 
     def adopt(self, adapter: np.ndarray) -> None:
         """Take a server's averaged adapter, float32 [P], for one's own (FedAvg)."""
-        self._check_served()
+        if self.recipe.strategy.name != "fedavg":
+            raise self.not_served()
         if adapter.shape != self.state.adapter.shape or not np.isfinite(adapter).all():
             raise AgentError(
                 f"adapter received: shape {adapter.shape} or values not finite; P = {self.state.adapter.size}"
@@ -107,7 +84,8 @@ class Agent:
 
     def give(self) -> np.ndarray:
         """The adapter itself, float32 [P], for a server that averages adapters (FedAvg)."""
-        self._check_served()
+        if self.recipe.strategy.name != "fedavg":
+            raise self.not_served()
         return self.state.adapter
 
     def merge(
@@ -120,10 +98,7 @@ class Agent:
         ----------
         keep : it is on disk when this returns; else when `train` does, which must follow in the same message
         """
-        known = dict(self.state.roster)
-        self._count(self.known_keys.admit(self.state, roster, rotations))
-        if self.state.roster != known:
-            self._commit()  # a first word that is not kept could be another one next time
+        self.admit(roster, rotations)
         if mail:
             self._merge(mail)
             self._unkept = mail
@@ -132,19 +107,19 @@ class Agent:
 
     def _merge(self, mail: Mapping[str, bytes]) -> None:
         if self.encryption is not None:
-            with self._timed("decrypt"):
+            with self.timed("decrypt"):
                 mail, refused = self.encryption.open(self.state, mail)
-            self._count(refused)
+            self.count(refused)
         envelopes, letters = sort_mail(mail)
         if letters:
-            with self._timed("letters"):
+            with self.timed("letters"):
                 self.metrics |= self.letters.open(self.state, letters, self.exchange.near(self.state))
-        with self._timed("merge"):
+        with self.timed("merge"):
             merged = self.exchange.merge(self.state, envelopes)
             self.state.adapter = merged.adapter
         for sender, round, reports in merged.rewards:
             self.reward.hear(sender, round, reports)
-        self._count(merged.metrics)
+        self.count(merged.metrics)
 
     def _keep(self) -> None:
         """See to it that mail just merged is merged for good: the server forgets it with the answer.
@@ -155,8 +130,8 @@ class Agent:
         mail = self._unkept
         if not mail:
             return
-        if self._kept or self.recipe.selfplay.share or _size(mail) > self.state.adapter.nbytes:
-            self._commit()
+        if self._kept or self.letters.most or _size(mail) > self.state.adapter.nbytes:
+            self.commit()
             return
         self.home.keep_mail(mail)
         self._unkept, self._kept = {}, True
@@ -177,33 +152,23 @@ class Agent:
         AgentError
             The round lies behind the agent's last.
         """
-        if round in self.state.reports:
+        answered = self.repeated(round)
+        if answered is not None:
             self._keep()
-            kept = self.state.reports[round]
-            outbox = self.state.outbox.get(round, {})
-            return Report(kept["averaged"], kept["metrics"] | self.metrics, kept["adapter"], outbox)
-        if round <= self.state.round:
-            raise AgentError(
-                f"round {round} was asked for, round {self.state.round} is finished, its report is gone"
-            )
+            return answered
         averaged = self._improve(round)
-        with self._timed("seal"):
+        with self.timed("seal"):
             sealed = self.exchange.seal(self.state, round, self._tell(round))
             self.state.adapter = sealed.adapter
         self.metrics |= sealed.metrics
         outbox = sealed.outbox | self._letter(round) if sealed.outbox else {}
         if self.encryption is not None:
-            with self._timed("encrypt"):
+            with self.timed("encrypt"):
                 outbox, figures = self.encryption.seal(self.state, outbox, round)
-            self._count(figures)
-        self.state.round = round
-        self.state.outbox[round] = outbox
+            self.count(figures)
         self.state.tasks = []
         self.state.relay = {}
-        self.state.reports[round] = {"averaged": averaged, "metrics": self.metrics, "adapter": self._digest()}
-        self._commit()
-        self.damage = ""
-        return Report(averaged, self.metrics, self._digest(), outbox)
+        return self.finish(round, averaged, self.adapter_digest(), outbox)
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill, the agent's own or not; at the end, export the adapter."""
@@ -212,9 +177,9 @@ class Agent:
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
         if round == self.recipe.rounds and self._kept:
-            self._commit()  # whoever reads the home of a finished run finds all that was merged
+            self.commit()  # whoever reads the home of a finished run finds all that was merged
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
-        return Report(averaged, self.metrics, self._digest(), solved=solved)
+        return Report(averaged, self.metrics, self.adapter_digest(), solved=solved)
 
     def _improve(self, round: int) -> dict[str, float]:
         """Local GRPO (eq. 7), starting from what the exchange rule says, on the agent's own skills."""
@@ -223,12 +188,12 @@ class Agent:
         self.metrics |= {f"reward_shared/{skill}": value for skill, value in shared.items()}
         received = waiting(self.state)
         learner = recipe_learner(self.recipe, self.policy, self.number, self.memory, shared, received)
-        optimizer = _below("optimizer/", self.state.arrays)
+        optimizer = self.kept("optimizer/")
         if optimizer:
             learner.load_state(optimizer)
         start = self.exchange.start(self.state.adapter)
         self.policy.set(start)
-        with self._timed("learn"):
+        with self.timed("learn"):
             report = learner.improve(round, self.recipe.learner.steps)
         self.state.adapter = self.policy.get()
         self.metrics |= self.trace.learnt(round, self.state.adapter - start)
@@ -256,7 +221,7 @@ class Agent:
 
     def _tell(self, round: int) -> list[RewardReport]:
         """What this agent says it earned; nothing where nobody acts on it, since every byte counts."""
-        if self.recipe.reward.shared == "off":
+        if not isinstance(self.recipe.reward, SharedRewardOptions):
             return []
         reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]
         self.reward.hear(self.number, round, reports)
@@ -273,7 +238,7 @@ class Agent:
         """Into the memory M_i, as one transaction, before the home's commit: what a kill leaves behind is rewound."""
         if self.memory is None:
             return
-        with self._timed("remember"):
+        with self.timed("remember"):
             self.memory.record(
                 round, [Episode(a.task, a.text, a.reward, a.policy, round) for a in report.attempts]
             )
@@ -281,41 +246,13 @@ class Agent:
         if tried:
             self.metrics["difficulty"] = sum(tried) / len(tried)
 
-    def _count(self, figures: Mapping[str, float]) -> None:
-        """Into the metrics; what several parts refuse under one name is added up."""
-        for name, value in figures.items():
-            before = self.metrics.get(name, 0.0) if name.startswith("refused/") else 0.0
-            self.metrics[name] = before + value
-
-    def _check_served(self) -> None:
-        """An adapter leaves a device, or comes to it, as a whole only where the recipe says so: a relay could ask."""
-        if self.recipe.strategy != "fedavg":
-            raise AgentError(
-                f"a whole adapter is not exchanged with the server under {self.recipe.strategy!r}"
-            )
-
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """With the state of the exchange and of the shared reward."""
         self.state.arrays |= self.exchange.arrays()
-        if self.recipe.reward.shared != "off":
+        if isinstance(self.recipe.reward, SharedRewardOptions):
             self.state.arrays |= {f"reward/{name}": array for name, array in self.reward.state().items()}
-        self.home.commit(self.state, self.outboxes)
+        super().commit()
         self._unkept, self._kept = {}, False
-
-    def _digest(self) -> str:
-        return digest(self.state.adapter).hex()
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        """Seconds of the block, into the metrics."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.metrics[f"seconds/{part}"] = time.perf_counter() - start
-
-
-def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _size(mail: Mapping[str, bytes]) -> int:

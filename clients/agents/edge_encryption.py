@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from clients.agents.exchange import Exchange
-from clients.home.home import State
+from clients.home.state_file import State
 from clients.protocol.addressing import handed_over_by, label_for, mail_label, recipients_in
 from symphony_fl.exchange.messages.sealed_box import SealedBoxes
 from symphony_fl.identity.did_key import IdentityError

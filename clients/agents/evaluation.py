@@ -12,7 +12,7 @@ from pathlib import Path
 
 from symphony_fl.build.components import agent_skills, held_out_tasks
 from symphony_fl.build.generalization import harder_tasks, unseen_tasks
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.learning.memory.episodes import SOLVED
 from symphony_fl.learning.model.adapters import Policy
 from symphony_fl.learning.rl.sampling import greedy_rewards, mean_by_skill

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clients.home.home import State
+from clients.home.state_file import State
 from clients.protocol.addressing import handed_over_by, label_for
 from symphony_fl.build.asynchrony import last_round
 from symphony_fl.build.components import (
@@ -19,17 +19,13 @@ from symphony_fl.build.components import (
     recipe_selection,
     recipe_topology,
 )
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.exchange import EpidemicOptions
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import Layout, digest
 from symphony_fl.exchange.lora_merge_error import lora_merge_error
-from symphony_fl.exchange.messages.envelope import (
-    Expectation,
-    RewardReport,
-    Session,
-    Update,
-    open_envelope,
-    seal,
-)
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.header import RewardReport
+from symphony_fl.exchange.messages.session import Expectation, Session, Update
 from symphony_fl.exchange.rules.epidemic import Epidemic
 from symphony_fl.exchange.rules.rule import Offer, Received
 from symphony_fl.exchange.selection.density import Adaptive
@@ -80,8 +76,9 @@ class Exchange:
         self.key = key
         self.did = did_from_public_key(public_key_of(key))
         self.number = number
-        self.topology = None if recipe.strategy == "isolated" else recipe_topology(recipe)
-        self.forwarding = recipe.exchange.forwarding
+        self.topology = None if recipe.strategy.name == "isolated" else recipe_topology(recipe)
+        rule = recipe.exchange.rule
+        self.forwarding = rule.forwarding if isinstance(rule, EpidemicOptions) else "tree"
         self.last_round = last_round(recipe)
         self.in_step = not recipe.asynchronous
         self.max_staleness = recipe.async_gossip.max_staleness

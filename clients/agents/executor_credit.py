@@ -12,7 +12,7 @@ of such tasks takes.
 
 from __future__ import annotations
 
-from clients.home.home import State
+from clients.home.state_file import State
 from symphony_fl.learning.executors.allowance import Allowance
 
 SECONDS = 2.0

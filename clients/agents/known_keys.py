@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from clients.home.home import State
 from clients.home.pins import Pins, PinsError
+from clients.home.state_file import State
 from symphony_fl.identity.did_key import IdentityError, public_key_from_did
 from symphony_fl.identity.key_agreement import agreement_public_key
 from symphony_fl.identity.rotation import ROTATION_BYTES, Rotation, follow, read_rotations

@@ -17,10 +17,11 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from clients.agents.executor_credit import allowance_of, charge
-from clients.home.home import State
+from clients.home.state_file import State
 from clients.protocol.addressing import LETTER
 from symphony_fl.build.asynchrony import last_round
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.learning import CellsOptions
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.messages.task_message import (
     SharedTask,
     TaskMessage,
@@ -52,7 +53,7 @@ class TaskSharing:
     def __init__(self, key: bytes, run: bytes, recipe: Recipe) -> None:
         self.key = key
         self.run = run
-        self.most = recipe.selfplay.share
+        self.most = recipe.selfplay.share if isinstance(recipe.selfplay, CellsOptions) else 0
         self.skills = tuple(recipe.tasks.skills)
         self.last_round = last_round(recipe)
 

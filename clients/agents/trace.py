@@ -26,9 +26,10 @@ from symphony_fl.storage.folders import write_atomically
 class Trace:
     """The trace of one agent.
 
-    Args:
-        home: the agent's folder.
-        wanted: False keeps and reports nothing (`tracking.trace`).
+    Parameters
+    ----------
+    home : the agent's folder.
+    wanted : False keeps and reports nothing (`tracking.trace`).
     """
 
     def __init__(self, home: Path, wanted: bool) -> None:

@@ -13,15 +13,15 @@ from logging import WARNING
 import numpy as np
 from flwr.common import log
 
-from clients.agents.agent import AgentError, Report
-from clients.agents.base_agent import BaseAgent
 from clients.agents.evaluation import evaluation
+from clients.agents.rollout_agent import RolloutAgent
 from clients.agents.trace import Trace
 from clients.home.home import Home
 from clients.protocol.addressing import label_for
+from clients.protocol.report import AgentError, Report
 from symphony_fl import refusals
 from symphony_fl.build.centralized import oldest_age, parts_of, rollout_seed, workers
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Publisher
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Rollouts, check_completions, open_rollouts
@@ -34,7 +34,7 @@ OPTIMIZER, BROADCAST, VERSIONS = "optimizer/", "broadcast/", "version/"  # of ar
 _STREAM = 0x55  # separates the update's chance (dropout) from other chance of the same seed
 
 
-class Trainer(BaseAgent):
+class Trainer(RolloutAgent):
     """Keeps the weights, the workers' copy of them, and the versions that rollouts may still name."""
 
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
@@ -108,7 +108,7 @@ class Trainer(BaseAgent):
             outbox = self._publish(round)
         self.keep(OPTIMIZER, self.learner.state())
         averaged = {"num-examples": float(len(parts)), "reward": report.reward}
-        return self.finish(round, averaged, digest(self.state.adapter), outbox)
+        return self.finish(round, averaged, self.adapter_digest(), outbox)
 
     def evaluate(self, round: int) -> Report:
         """Greedy held-out accuracy on every skill; at the end, export the adapter."""
@@ -117,7 +117,7 @@ class Trainer(BaseAgent):
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
-        return Report(averaged, self.metrics, digest(self.state.adapter).hex(), solved=solved)
+        return Report(averaged, self.metrics, self.adapter_digest(), solved=solved)
 
     def _open(self, data: bytes) -> Rollouts:
         """Everything that can be refused without the model, in the order of `refusals.ROLLOUT_REFUSALS`."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clients.agents.agent import AgentError, Report
-from clients.agents.base_agent import BaseAgent
+from clients.agents.rollout_agent import RolloutAgent
 from clients.home.home import Home
 from clients.protocol.addressing import label_for
-from symphony_fl.build.centralized import TRAINER, hands_on, kept_outboxes, parts_of, rollout_seed
-from symphony_fl.config.recipe import Recipe
+from clients.protocol.report import AgentError, Report
+from symphony_fl.build.centralized import TRAINER, hands_on, parts_of, rollout_seed
+from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Subscriber
-from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Rollouts, seal_rollouts
 from symphony_fl.learning.rl.rollouts import flat_completions
 from symphony_fl.refusals import Refusal, UnknownSender, WrongCopy
@@ -19,7 +18,7 @@ from symphony_fl.refusals import Refusal, UnknownSender, WrongCopy
 BROADCAST = "broadcast/"  # of the subscriber's arrays in the home
 
 
-class Worker(BaseAgent):
+class Worker(RolloutAgent):
     """Trains nothing and judges nothing; its home's adapter is what it generates with."""
 
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
@@ -56,7 +55,7 @@ class Worker(BaseAgent):
         """
         answered = self.repeated(round)
         if answered is not None:
-            self._commit()  # what weights came along: nobody brings them again
+            self._commit_weights()  # what weights came along: nobody brings them again
             return answered
         options = self.recipe.centralized
         with self.timed("merge"):
@@ -76,15 +75,15 @@ class Worker(BaseAgent):
         self.state.relay = {}
         self.keep(BROADCAST, self.broadcast.arrays())
         self.metrics |= {"version": float(copy.version), "tokens": float(tokens)}
-        return self.finish(round, {"num-examples": float(tokens)}, digest(copy.policy), outbox)
+        return self.finish(round, {"num-examples": float(tokens)}, self.adapter_digest(), outbox)
 
     def evaluate(self, round: int) -> Report:
         """Nobody asks a worker."""
         raise AgentError("a rollout worker is not evaluated: the weights are the trainer's")
 
-    def _commit(self) -> None:
+    def _commit_weights(self) -> None:
         self.keep(BROADCAST, self.broadcast.arrays())
-        self.home.commit(self.state, kept_outboxes(self.recipe))
+        self.commit()
 
     def _sample(self, step: int, part: int, version: int) -> tuple[bytes, int]:
         """(signed rollouts, tokens in them)."""

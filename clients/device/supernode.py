@@ -53,7 +53,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 3
     sys.argv += ["--isolation", "process"]  # the last one given counts: Flower starts no process of its own
-    node._pull_and_store_message = InstalledAppOnly(node._pull_and_store_message)  # type: ignore[assignment]
+    node._pull_and_store_message = InstalledAppOnly(node._pull_and_store_message)  # type: ignore[assignment]  # noqa: SLF001
     run_patiently("flower-supernode")
     print("the SuperNode has given up its connection to the SuperLink", file=sys.stderr, flush=True)
     logging.shutdown()
@@ -102,7 +102,7 @@ class InstalledAppOnly:
             log(logging.WARNING, "run %d refused: %s", run_id, error)
             count_refused_run(_device(node_config), error.name)
             answer = Message(Error(ErrorCode.INVALID_FAB, str(error)), reply_to=message)
-            node._insert_message(answer, state, object_store)
+            node._insert_message(answer, state, object_store)  # noqa: SLF001
             return run_id
         return self._pull_and_store(
             state=state,

@@ -5,6 +5,9 @@
 A device replaces Flower's handling of app bundles (FABs), so that only the code installed on it runs
 (`clients/device/`). A replacement that no longer fits would open the device. So there is no fallback: `symphony up` and
 both programs refuse to start with a version of Flower whose relied-on functions differ from those that were read.
+
+The programs around Flower's SuperLink (`strategies/superlink/`) replace or call less, from outside: for them names,
+arguments and fields are compared (`SHAPES`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import hashlib
 import importlib
 import inspect
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 FLOWER = "1.42."  # prefix of the versions this was written against
 MODULES = {
@@ -50,6 +55,51 @@ SOURCES = {
 }
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A name of Flower's that is used, and what of it: `arguments` of a function, or `fields` of a dataclass, at least.
+    None: whatever it is, it must be there."""
+
+    module: str
+    name: str
+    arguments: tuple[str, ...] | None = None
+    fields: tuple[str, ...] | None = None
+
+
+_EXECUTOR = "flwr.supercore.superexec.executor"
+SHAPES = {
+    "superlink": (
+        Shape("flwr.supercore.corestate", "CoreState.get_task_by_token"),
+        Shape("flwr.supercore.http_logging", "get_uvicorn_log_config"),
+        Shape("flwr.supercore.logger", "console_handler"),
+        Shape("flwr.superlink.cli.flower_superlink", "SuperLinkLifespan"),
+        Shape("flwr.superlink.cli.flower_superlink", "_parse_superlink_lifespan_config"),
+        Shape(
+            "flwr.superlink.config_loader",
+            "SuperLinkLifespanConfig",
+            fields=(
+                "host", "port", "ssl_certfile", "ssl_keyfile", "superexec_auth_secret", "isolation", "insecure",
+            ),
+        ),
+        Shape("flwr.superlink.main", "create_app", arguments=("config", "superlink_lifespan_class")),
+    ),
+    "executor": (
+        Shape(
+            _EXECUTOR,
+            "ExecutionSpec",
+            fields=(
+                "task_type", "runtime_api_address", "token", "insecure", "root_certificates_path", "parent_pid",
+                "suppress_output",
+            ),
+        ),
+        Shape(_EXECUTOR, "LaunchResult"),
+        Shape(_EXECUTOR, "SubprocessExecutor.launch", arguments=("self", "spec")),
+        Shape(_EXECUTOR, "SubprocessExecutor.reconcile", arguments=("self",)),
+    ),
+}  # fmt: skip
+"""What each program around the SuperLink uses."""
+
+
 class UnknownFlower(RuntimeError):
     """The installed Flower is not the one whose internals we know; the message names the difference."""
 
@@ -62,14 +112,51 @@ def check() -> None:
     UnknownFlower
         Another version, or a function is missing or has another source.
     """
-    installed = version("flwr")
-    if not installed.startswith(FLOWER):
-        raise UnknownFlower(f"flwr {installed} is installed; devices run with flwr {FLOWER}x only")
+    installed = _known_version("devices run")
     for (module, name), known in SOURCES.items():
         if source_digest(module, name) != known:
             raise UnknownFlower(
                 f"flwr {installed}: {MODULES[module]}.{name} differs from the one that devices rely on"
             )
+
+
+def check_shapes(program: str) -> None:
+    """Compare what a program around the SuperLink uses, `SHAPES[program]`, with the installed Flower.
+
+    Raises
+    ------
+    UnknownFlower
+        Another version, or a name is missing, or its arguments or fields differ.
+    """
+    installed = _known_version(f"the {program} runs")
+    for shape in SHAPES[program]:
+        difference = _difference(shape)
+        if difference:
+            raise UnknownFlower(f"flwr {installed}: {shape.module}.{shape.name} {difference}")
+
+
+def _difference(shape: Shape) -> str:
+    """How Flower's name differs from its known shape; empty if it does not."""
+    try:
+        found: Any = importlib.import_module(shape.module)
+        for part in shape.name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        return f"is missing ({error})"
+    if shape.arguments is not None:
+        arguments = tuple(inspect.signature(found).parameters)
+        if arguments != shape.arguments:
+            return f"takes {', '.join(arguments) or 'nothing'}; known is {', '.join(shape.arguments)}"
+    missing = set(shape.fields or ()) - set(getattr(found, "__dataclass_fields__", ()))
+    return f"has no {', '.join(sorted(missing))}" if missing else ""
+
+
+def _known_version(what: str) -> str:
+    """Flower's version. Raises UnknownFlower where it is another than the known one."""
+    installed = version("flwr")
+    if not installed.startswith(FLOWER):
+        raise UnknownFlower(f"flwr {installed} is installed; {what} with flwr {FLOWER}x only")
+    return installed
 
 
 def source_digest(module: str, name: str) -> str:

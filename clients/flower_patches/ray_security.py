@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-SIMULATION = "flwr-simulation"  # Flower's program in which all of this happens
 START_SECONDS = 180.0  # for the raylet to come up
 LONGEST_FOLDER = 35  # characters; Ray appends 68, and a Unix socket's name ends at 103 on macOS, 107 on Linux
 CURE = "use `symphony run`, or stop the local SuperLink and start it from a shell with `export RAY_AUTH_MODE=token`"

@@ -29,14 +29,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from clients.home.founding import NOT_GREETED, found, read_founding
-from clients.home.founding import HomeError as HomeError
+from clients.home.founding import NOT_GREETED, HomeError, found, read_founding
 from clients.home.pins import Pins, PinsError, read_pins
 from clients.home.replicated_file import ReplicatedFile
-from clients.home.state_file import State as State
-from clients.home.state_file import packed, packed_mail, read_mail, read_state
+from clients.home.state_file import State, packed, packed_mail, read_mail, read_state
 from symphony_fl.build.asynchrony import SYNCHRONOUS_OUTBOXES
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.identity.key_file import KEY_FILE, check_pins, open_key_file
 from symphony_fl.storage.folders import locked
 

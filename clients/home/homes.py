@@ -14,7 +14,8 @@ from pathlib import Path
 
 from flwr.common import log
 
-from clients.home.home import GONE, Home, HomeError
+from clients.home.founding import HomeError
+from clients.home.home import GONE, Home
 from clients.protocol.greeting import check_run_name
 
 MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds what a server can fill

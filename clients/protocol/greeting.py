@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from flwr.app import RecordDict
 
 from clients.protocol.messages import CONFIG, NONCE, MessageError, check_protocol, config_value
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.allowed import Allowed
-from symphony_fl.config.recipe import Recipe, RecipeError, recipe_from_json
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, recipe_from_json
 from symphony_fl.identity.proof_of_possession import NONCE_BYTES
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -38,7 +39,7 @@ def read_greeting(content: RecordDict, allowed: Allowed | None) -> Greeting:
         Names the field and what is allowed.
     """
     check_protocol(content)
-    recipe = recipe_from_json(config_value(content, "recipe", str))
+    recipe = recipe_from_json(config_value(content, "recipe", str), files=allowed is None)
     digest = config_value(content, "digest", str)
     if digest != recipe.digest:
         raise RecipeError(f"digest = {digest!r:.80}: must be {recipe.digest!r}, that of the recipe beside it")

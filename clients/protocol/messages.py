@@ -24,7 +24,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from clients.protocol.addresses import AddressError, read_address_book, read_addresses
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.errors import PublicError
 from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
 from symphony_fl.refusals import Refusal

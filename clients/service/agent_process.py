@@ -34,7 +34,7 @@ from typing import Any
 
 from flwr.common import log
 
-from clients.home.home import HomeError
+from clients.home.founding import HomeError
 from clients.home.homes import Homes
 from clients.protocol.content import from_bytes, to_bytes
 from clients.service.service import Service

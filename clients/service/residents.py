@@ -13,7 +13,7 @@ from clients.agents.worker import Worker
 from clients.home.home import Home
 from clients.protocol.messages import MAIL, MessageError, unpack_envelopes
 from symphony_fl.build.centralized import TRAINER, is_centralized
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 
 Resident = Agent | Trainer | Worker
 """Whoever lives in a home and answers messages."""

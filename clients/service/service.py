@@ -19,7 +19,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 from flwr.common import log
 
-from clients.agents.agent import Agent, Report
+from clients.agents.agent import Agent
 from clients.home.home import Home
 from clients.home.inbox import Name
 from clients.protocol.greeting import Greeting, read_greeting
@@ -41,6 +41,7 @@ from clients.protocol.messages import (
     unpack_roster,
     unpack_rotations,
 )
+from clients.protocol.report import Report
 from clients.service.residents import Resident, mail_of, open_resident
 from clients.transport.endpoint import Endpoint
 from clients.transport.peer_to_peer import PeerToPeer, together
@@ -113,8 +114,8 @@ class Service:
     def ahead(self) -> bool:
         """Work ahead by one round where the run's strategy lets agents do so; False if there is nothing to do.
 
-        "Keeps improving even in the absence of external requests" (section 5.4.1), and stops when as many rounds are
-        finished but not fetched as the strategy allows.
+        "Even in the absence of external user requests" agents improve (section 5.4.1). This stops when as many rounds
+        are finished but not fetched as the strategy allows.
         """
         agent = self.agent
         if agent is None:
@@ -294,7 +295,7 @@ class Service:
         home.acquire()
         try:
             founding = home.founding()
-            recipe = recipe_from_json(founding["recipe_json"])
+            recipe = recipe_from_json(founding["recipe_json"], files=self.allowed is None)
             if self.allowed is not None:  # the owner may allow less than at the greeting
                 self.allowed.check(recipe)
             self.agent = open_resident(home, self.number, recipe, founding["run"])

@@ -47,11 +47,11 @@ class Job:
     rounds: tuple[int, ...] = ()
     failures: int = 0
     broken: bool = False
-    _sent: str | None = None  # Flower's id of the message under way
-    _node: int = 0
-    _first: float | None = None  # when it was sent first, and what follows: monotonic seconds
-    _until: float = 0.0
-    _again: float = 0.0
+    sent: str | None = None  # Flower's id of the message under way
+    node: int = 0
+    first: float | None = None  # when it was sent first, and what follows: monotonic seconds
+    until: float = 0.0
+    again: float = 0.0
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Dispatcher:
     Parameters
     ----------
     grid : Flower's
-    roster, recorder, deadlines : of the run
+    roster, recorder, timeouts : of the run
     config : what every message carries
     introduction : (agent, round) -> of whom an agent is told with it
     """
@@ -89,7 +89,7 @@ class Dispatcher:
         self._grid = grid
         self._roster = roster
         self._recorder = recorder
-        self._deadlines = timeouts
+        self._timeouts = timeouts
         self._config = config
         self._introduction = introduction
         self._sent: dict[str, int] = {}  # messages under way: Flower's id -> agent
@@ -135,33 +135,33 @@ class Dispatcher:
         return self._collect() or came
 
     def _see_to(self, job: Job, member: Member, present: bool, now: float) -> None:
-        moved = job._node not in (0, member.node)
-        if job._sent is not None and moved:
+        moved = job.node not in (0, member.node)
+        if job.sent is not None and moved:
             log(INFO, "agent %d is back under another node id", member.agent)
             self._forget(job)
-            job._again = now
-        if job._sent is not None:
-            if now > job._until:
+            job.again = now
+        if job.sent is not None:
+            if now > job.until:
                 self._fail(member.agent, job, "no answer in time")
-        elif present and (now >= job._again or moved):
+        elif present and (now >= job.again or moved):
             self._send(job, member, now)
-        elif now >= job._again:
+        elif now >= job.again:
             self._fail(member.agent, job, "not connected")
 
     def _send(self, job: Job, member: Member, now: float) -> None:
         told = self._introduction(member.agent, job.number)
         config = ConfigRecord({**self._config, ROUND: job.number, **told})
         content = RecordDict({CONFIG: config, MAIL: pack_envelopes(job.mail)})
-        seconds = self._deadlines.of(member.agent, job.kind, job.failures)
+        seconds = self._timeouts.of(member.agent, job.kind, job.failures)
         message = Message(content, member.node, job.kind, ttl=seconds)
-        job._node = member.node
-        job._sent = self._push(message)
-        if job._sent is None:
+        job.node = member.node
+        job.sent = self._push(message)
+        if job.sent is None:
             self._fail(member.agent, job, "Flower does not know its node")
             return
-        self._sent[job._sent] = member.agent
-        job._first = now if job._first is None else job._first
-        job._until = now + seconds
+        self._sent[job.sent] = member.agent
+        job.first = now if job.first is None else job.first
+        job.until = now + seconds
         self._recorder.message(member.agent, message)
 
     def _push(self, message: Message) -> str | None:
@@ -179,15 +179,15 @@ class Dispatcher:
 
     def _take_in(self, agent: int, reply: Message) -> None:
         job = self.jobs[agent]
-        job._sent = None
+        job.sent = None
         report = self._recorder.read(job.kind, job.number, agent, reply)
         if report is None:
             self._fail(agent, job, "failed", broken=not reply.has_error() or _said_by_agent(reply))
             return
         now = time.monotonic()
         self.last_sign = now
-        assert job._first is not None
-        self._deadlines.answered(agent, job.kind, now - job._first)
+        assert job.first is not None
+        self._timeouts.answered(agent, job.kind, now - job.first)
         self.answers[agent] = Answer(job, report, reply)
 
     def _fail(self, agent: int, job: Job, why: str, broken: bool = False) -> None:
@@ -195,14 +195,14 @@ class Dispatcher:
         job.failures += 1
         job.broken = broken
         pause = min(MOST_BACKOFF, BACKOFF_SECONDS * 2.0 ** min(job.failures - 1, 16))
-        job._again = time.monotonic() + pause
+        job.again = time.monotonic() + pause
         log(WARNING, "agent %d: %s; asked again in %.0f s (%d)", agent, why, pause, job.failures)
 
     def _forget(self, job: Job) -> None:
         """Whatever is answered to the message under way, it comes too late."""
-        if job._sent is not None:
-            self._sent.pop(job._sent, None)
-            job._sent = None
+        if job.sent is not None:
+            self._sent.pop(job.sent, None)
+            job.sent = None
 
 
 def _said_by_agent(reply: Message) -> bool:

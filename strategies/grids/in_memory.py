@@ -18,14 +18,14 @@ from logging import WARNING
 from typing import Protocol
 from uuid import uuid4
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.common import log
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.protocol.content import from_bytes, to_bytes
+from strategies.grids.wrapper import OurGrid
 
 ATTEMPTS = 3
 WAKE_SECONDS = 1.0  # between two looks whether a message's time is over
@@ -57,7 +57,7 @@ class _Job:
         return time.time() > told.created_at + told.ttl
 
 
-class InMemoryGrid(Grid):
+class InMemoryGrid(OurGrid):
     """As above.
 
     Parameters
@@ -131,16 +131,6 @@ class InMemoryGrid(Grid):
     @property
     def run(self) -> Run:
         return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def close(self) -> None:
         """Take on no more work, and let workers go that have none."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from logging import WARNING
 
@@ -54,10 +54,18 @@ class PerMessageGrid(GridWrapper):
     ----------
     grid : Flower's; its `pull_messages` is called from several threads
     longest : seconds after which a reply that has begun to arrive is given up
+    clock, sleep : of the process, or a test's
     """
 
-    def __init__(self, grid: Grid, longest: float = LONGEST) -> None:
-        super().__init__(grid)
+    def __init__(
+        self,
+        grid: Grid,
+        longest: float = LONGEST,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(grid, clock=clock, sleep=sleep)
         self._longest = longest
         self._sent: dict[str, Message] = {}  # without content: what an error is the reply to
         self._asked: dict[str, float] = {}  # when last, of those that are not answered
@@ -93,7 +101,7 @@ class PerMessageGrid(GridWrapper):
                     continue
                 if pull.done:
                     found += self._finish(name, pull)
-                elif time.monotonic() - pull.began > self._longest:
+                elif self._clock() - pull.began > self._longest:
                     found.append(self._give_up(name))
         return found
 
@@ -107,7 +115,7 @@ class PerMessageGrid(GridWrapper):
             self._change.wait_for(lambda: all(pull.done for pull in begun), BRIEFLY)
 
     def _ask(self, name: str) -> _Pull:
-        pull = _Pull(time.monotonic())
+        pull = _Pull(self._clock())
         self._pulls[name], self._asked[name] = pull, pull.began
         threading.Thread(target=self._pull, args=(name, pull), name="pull", daemon=True).start()
         return pull
@@ -147,7 +155,7 @@ class PerMessageGrid(GridWrapper):
 
     def _drop_abandoned(self, wanted: Collection[str]) -> None:
         """Forget replies that nobody has asked for any more for long."""
-        since = time.monotonic() - self._longest
+        since = self._clock() - self._longest
         kept = set(wanted)
         for name in [name for name, when in self._asked.items() if when < since and name not in kept]:
             self._pulls.pop(name, None)

@@ -12,7 +12,7 @@ and the log says it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from logging import WARNING
 
@@ -49,17 +49,26 @@ class RetryGrid(GridWrapper):
     grid : Flower's, or one around it
     least : seconds that any answer may take
     most : seconds after which a node is asked again whatever it took before
+    clock, sleep : of the process, or a test's
     """
 
-    def __init__(self, grid: Grid, least: float = LEAST_SECONDS, most: float = 3600.0) -> None:
-        super().__init__(grid)
+    def __init__(
+        self,
+        grid: Grid,
+        least: float = LEAST_SECONDS,
+        most: float = 3600.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(grid, clock=clock, sleep=sleep)
         self._deadlines = AdaptiveTimeouts(DEVIATIONS, least, most)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send, and wait for the replies; those that have not come after `timeout` seconds are missing."""
-        messages, began = list(messages), time.monotonic()
+        messages, began = list(messages), self._clock()
         taken = set(self.push_messages(messages))  # the others Flower did not take
         waiting = {  # by the name of every message under way: a question that was asked again has several
             message.metadata.message_id: _Question(message, began)
@@ -67,7 +76,7 @@ class RetryGrid(GridWrapper):
             if message.metadata.message_id in taken
         }
         found: list[Message] = []
-        while waiting and (timeout is None or time.monotonic() - began < timeout):
+        while waiting and (timeout is None or self._clock() - began < timeout):
             new = list(self.pull_messages(waiting))
             for reply in new:
                 question = waiting.pop(reply.metadata.reply_to_message_id, None)
@@ -78,10 +87,10 @@ class RetryGrid(GridWrapper):
                 found.append(reply)
                 waiting = {name: other for name, other in waiting.items() if other is not question}
                 if not reply.has_error():
-                    self._deadlines.answered(*question.key, time.monotonic() - began)
+                    self._deadlines.answered(*question.key, self._clock() - began)
             if waiting and not new:
                 waiting |= self._ask_again(waiting.values())
-                time.sleep(self.pause_seconds)
+                self._sleep(self.pause_seconds)
         return found
 
     def _ask_again(self, waiting: Iterable[_Question]) -> dict[str, _Question]:
@@ -89,7 +98,7 @@ class RetryGrid(GridWrapper):
         again: dict[str, _Question] = {}
         for question in {id(question): question for question in waiting}.values():
             patience = self._deadlines.of(*question.key, question.times - 1)
-            if time.monotonic() - question.began <= patience:
+            if self._clock() - question.began <= patience:
                 continue
             question.times += 1
             told = question.message.metadata

@@ -12,29 +12,18 @@ Tasks of another kind (agents, connectors, models) are not started. A connection
 
 from __future__ import annotations
 
-import inspect
 import os
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clients.flower_patches.internals import FLOWER, UnknownFlower
+from clients.flower_patches.internals import UnknownFlower, check_shapes
 from clients.flower_patches.tls_retry import run_patiently
 
 STARTED = ("flwr-serverapp", "flwr-simulation")  # programs, which are also Flower's names of kinds of tasks
-FIELDS = {
-    "task_type",
-    "runtime_api_address",
-    "token",
-    "insecure",
-    "root_certificates_path",
-    "parent_pid",
-    "suppress_output",
-}
 
 
 class Starter:
@@ -81,32 +70,10 @@ class Starter:
                 self._running.remove((process, path))
 
 
-def check() -> None:
-    """Whether Flower's executor is as expected.
-
-    Raises
-    ------
-    UnknownFlower
-        Another version, or its executor is not as expected.
-    """
-    found = version("flwr")
-    if not found.startswith(FLOWER):
-        raise UnknownFlower(f"flwr {found}: its executor of ServerApps is known in {FLOWER}x only")
-    try:
-        from flwr.supercore.superexec.executor import ExecutionSpec, SubprocessExecutor
-    except ImportError as error:
-        raise UnknownFlower(f"flwr {found}: {error}") from None
-    missing = FIELDS - set(ExecutionSpec.__dataclass_fields__)
-    takes = list(inspect.signature(SubprocessExecutor.launch).parameters)
-    if missing or takes != ["self", "spec"] or not hasattr(SubprocessExecutor, "reconcile"):
-        raise UnknownFlower(
-            f"flwr {found}: its executor differs ({', '.join(sorted(missing)) or 'launch, reconcile'})"
-        )
-
-
 def install(folder: Path) -> None:
-    """Have Flower's executor start processes by a `Starter`. Raises UnknownFlower as `check` does."""
-    check()
+    """Have Flower's executor start processes by a `Starter`. Raises UnknownFlower if that is not
+    as expected."""
+    check_shapes("executor")
     from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
     starter = Starter(folder)

@@ -12,20 +12,19 @@ reached, and no body read, without one of these:
     runtime    the token of a task that runs; to ask for one, Flower's own secret, which Flower checks
     health     nothing, and nothing is told
 
-Everything else, documentation among it, is not there. Of Flower's insides this file uses what `known` imports. If this
-version of Flower differs from the one that is known, nothing is started: there is no way round.
+Everything else, documentation among it, is not there. Of Flower's insides this file uses what `known` imports, as
+listed in `clients/flower_patches/internals.py`. If this version of Flower differs from the one that is known, nothing
+is started: there is no way round.
 """
 
 from __future__ import annotations
 
 import argparse
 import hmac
-import inspect
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clients.flower_patches.internals import FLOWER, UnknownFlower
+from clients.flower_patches.internals import UnknownFlower, check_shapes
 from symphony_fl.launch.credential import FLEET_HEADER
 from symphony_fl.storage.private import EdgeError, private_file
 
 CONTROL, FLEET, RUNTIME = "/v1/control/", "/v1/fleet/", "/v1/runtime/"
 ACQUIRE = RUNTIME + "acquire-task"
 MAX_ACQUIRE, MAX_RUNTIME = 64 << 10, 64 << 20  # bytes of a body
-SAME = ("host", "port", "ssl_certfile", "ssl_keyfile", "superexec_auth_secret", "isolation", "insecure")
 GRPC = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")  # doors without a guard
 
 
@@ -124,23 +122,12 @@ def known() -> Flower:
     UnknownFlower
         Another version, or a name or argument is missing.
     """
-    found = version("flwr")
-    if not found.startswith(FLOWER):
-        raise UnknownFlower(f"flwr {found}: its SuperLink can be guarded in {FLOWER}x only")
-    try:
-        from flwr.supercore.corestate import CoreState
-        from flwr.supercore.http_logging import get_uvicorn_log_config
-        from flwr.supercore.logger import console_handler
-        from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
-        from flwr.superlink.config_loader import SuperLinkLifespanConfig
-        from flwr.superlink.main import create_app
-    except ImportError as error:
-        raise UnknownFlower(f"flwr {found}: {error}") from None
-    if tuple(inspect.signature(create_app).parameters) != ("config", "superlink_lifespan_class"):
-        raise UnknownFlower(f"flwr {found}: create_app's arguments differ")
-    missing = set(SAME) - set(SuperLinkLifespanConfig.__dataclass_fields__)
-    if missing or not hasattr(CoreState, "get_task_by_token"):
-        raise UnknownFlower(f"flwr {found}: no {', '.join(sorted(missing)) or 'get_task_by_token'}")
+    check_shapes("superlink")
+    from flwr.supercore.http_logging import get_uvicorn_log_config
+    from flwr.supercore.logger import console_handler
+    from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
+    from flwr.superlink.main import create_app
+
     return Flower(
         _parse_superlink_lifespan_config,
         create_app,
@@ -183,9 +170,7 @@ def main() -> int:
     try:
         flower = known()
         if options.check:
-            from strategies.superlink import executor as superexec
-
-            superexec.check()
+            check_shapes("executor")
             return 0
         if options.operator is None:
             raise EdgeError("--operator: missing")

@@ -28,7 +28,8 @@ import torch
 from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.codecs.indices import encode_indices
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.messages.envelope import Expectation, Session, open_envelope, seal
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.session import Expectation, Session
 from symphony_fl.exchange.selection.selection import build_selection
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 

@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
-from symphony_fl.launch.flower import private_superlink, run_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import private_superlink
 from symphony_fl.metrics.history import History
 
 SIZES = (10, 100, 1000)
@@ -39,8 +41,10 @@ def run(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> list[dict[str, An
 def row(agents: int, agents_per_node: int, rounds: int = ROUNDS) -> dict[str, Any]:
     """One row.
 
-    Raises:
-        LaunchError: Flower did not finish the run.
+    Raises
+    ------
+    LaunchError
+        Flower did not finish the run.
     """
     recipe = still_recipe(agents, agents_per_node, rounds + 2)
     with tempfile.TemporaryDirectory(prefix="symphony-relay-") as name, private_superlink() as link:
@@ -78,7 +82,7 @@ def still_recipe(agents: int, agents_per_node: int, rounds: int) -> Recipe:
         "name=relay",
         "learner.steps=0",
         "exchange.selection=cyclic",
-        "exchange.density=0.01",
+        "exchange.selection.density=0.01",
         "tasks.skills=[reverse]",
         "tasks.held_out=1",
         f"tasks.evaluate_every={rounds}",

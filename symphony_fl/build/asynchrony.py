@@ -5,12 +5,12 @@ Agents count their own rounds. A run is over when all of them together have done
 
 from __future__ import annotations
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.exchange import EpidemicOptions
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
+from symphony_fl.config.strategy import VirtualClockOptions
 from symphony_fl.exchange.topology import Topology
 from symphony_fl.simulation.device_profiles import check_hardware
-
-GOSSIPS = ("gossip", "async_gossip")
-"""The strategies in which agents exchange envelopes."""
 
 RULES = ("average", "delta", "choco", "epidemic")
 """The rules that take updates whenever they come. `noloco` pairs steps of the same round."""
@@ -35,7 +35,7 @@ def kept_outboxes(recipe: Recipe) -> int:
 
     Where only a sender's newest update counts (`average`), older ones need not be kept.
     """
-    if not recipe.asynchronous or recipe.exchange.rule == "average":
+    if not recipe.asynchronous or recipe.exchange.rule.name == "average":
         return SYNCHRONOUS_OUTBOXES
     return max(SYNCHRONOUS_OUTBOXES, 1 + recipe.async_gossip.max_staleness)
 
@@ -52,22 +52,23 @@ def check_asynchronous(recipe: Recipe, topology: Topology) -> None:
     if not recipe.asynchronous:
         return
     exchange, options = recipe.exchange, recipe.async_gossip
-    if exchange.rule not in RULES:
-        _refuse("exchange.rule", exchange.rule, f"one of {', '.join(RULES)}")
-    if exchange.rule == "epidemic" and exchange.combine != "agents":
-        _refuse("exchange.combine", exchange.combine, "'agents', the others wait for whole rounds")
-    if exchange.robust != "none":
-        _refuse("exchange.robust", exchange.robust, "'none', the others compare all updates of one round")
-    if recipe.reward.shared != "off":
-        _refuse("reward.shared", recipe.reward.shared, "'off', its window is one of common rounds")
-    if topology.period != 1:
-        _refuse("topology.name", topology.name, "a graph that does not change with the round")
-    if options.start_with > recipe.agents:
-        _refuse("async_gossip.start_with", options.start_with, f"at most agents, {recipe.agents}")
-    if options.start_with and recipe.clock.kind == "virtual":
+    rule = exchange.rule
+    if rule.name not in RULES:
+        _refuse("exchange.rule", rule.name, f"one of {', '.join(RULES)}")
+    if isinstance(rule, EpidemicOptions) and rule.combine != "agents":
+        _refuse("exchange.rule.combine", rule.combine, "'agents', the others wait for whole rounds")
+    if exchange.robust.name != "none":
         _refuse(
-            "async_gossip.start_with", options.start_with, "0 with the virtual clock, which is reproducible"
+            "exchange.robust", exchange.robust.name, "'none', the others compare all updates of one round"
         )
+    if recipe.reward.name != "local":
+        _refuse("reward", recipe.reward.name, "'local', the shared one has a window of common rounds")
+    if topology.period != 1:
+        _refuse("topology", topology.name, "a graph that does not change with the round")
+    if options.start_with > recipe.agents:
+        _refuse("strategy.start_with", options.start_with, f"at most agents, {recipe.agents}")
+    if options.start_with and isinstance(recipe.clock, VirtualClockOptions):
+        _refuse("strategy.start_with", options.start_with, "0 with the virtual clock, which is reproducible")
 
 
 def _refuse(field: str, value: object, allowed: str) -> None:

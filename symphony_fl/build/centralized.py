@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
+from symphony_fl.config.strategy import CentralizedOptions
 
 TRAINER = 0
 Item = TypeVar("Item")
@@ -20,7 +22,8 @@ _STREAM = 0x52  # separates the chance of rollouts from other chance of the same
 
 
 def is_centralized(recipe: Recipe) -> bool:
-    return recipe.strategy == "centralized"
+    """True where agent 0 trains and the others sample for it."""
+    return isinstance(recipe.strategy, CentralizedOptions)
 
 
 def workers(agents: int) -> range:
@@ -105,30 +108,31 @@ def check_centralized(recipe: Recipe) -> None:
         return
     options = recipe.centralized
     for field, value, only in (
-        ("learner.name", recipe.learner.name, "grpo"),
+        ("learner", recipe.learner.name, "grpo"),
         ("learner.steps", recipe.learner.steps, 1),
         ("tasks.split", recipe.tasks.split, "all"),
-        ("memory.capacity", recipe.memory.capacity, 0),
-        ("selfplay.enabled", recipe.selfplay.enabled, False),
-        ("reward.shared", recipe.reward.shared, "off"),
+        ("memory", recipe.memory.name, "none"),
+        ("selfplay", recipe.selfplay.name, "none"),
+        ("reward", recipe.reward.name, "local"),
         ("exchange.encryption", recipe.exchange.encryption, "none"),
     ):
         if value != only:
             _refuse(field, value, repr(only))
     if options.send == "weights":
-        if recipe.exchange.selection != "dense":
+        if recipe.exchange.selection.name != "dense":
             _refuse(
-                "exchange.selection", recipe.exchange.selection, "'dense' for centralized.send = 'weights'"
+                "exchange.selection", recipe.exchange.selection.name, "'dense' for strategy.send = 'weights'"
             )
-        if options.momentum:
-            _refuse("centralized.momentum", options.momentum, "0 for centralized.send = 'weights'")
+        for field, given in (("momentum", options.momentum), ("whole_every", options.whole_every)):
+            if given:
+                _refuse(f"strategy.{field}", given, "0 for strategy.send = 'weights'")
     if not recipe.agents - 1 <= options.parts <= recipe.learner.prompts:
         allowed = (
             f"from the number of workers, {recipe.agents - 1}, to learner.prompts, {recipe.learner.prompts}"
         )
-        _refuse("centralized.parts", options.parts, allowed)
+        _refuse("strategy.parts", options.parts, allowed)
     if recipe.agents == 1 and options.lag:
-        _refuse("centralized.lag", options.lag, "0 where there are no workers (agents = 1)")
+        _refuse("strategy.lag", options.lag, "0 where there are no workers (agents = 1)")
 
 
 def _heap_children(agent: int, agents: int, fanout: int) -> range:

@@ -1,169 +1,72 @@
-"""Short name -> component, one visible dict per kind, and from a recipe to what it names.
+"""From a recipe's components to what they name.
 
 Recipes stop here: the components below take explicit arguments. Nothing heavy is imported before it is built, so
-the server checks a recipe without loading torch.
+the server checks a recipe without loading torch. `checks.py` refuses what does not fit together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 
-from symphony_fl.build.asynchrony import GOSSIPS, check_asynchronous
-from symphony_fl.build.centralized import check_centralized, is_centralized
-from symphony_fl.build.generalization import check_generalization
-from symphony_fl.config.recipe import LocalRecipeError, Recipe, RecipeError, did_you_mean
-from symphony_fl.exchange.attacks import ATTACKS, attack
+from symphony_fl.config.exchange import (
+    AdaptiveOptions,
+    AverageOptions,
+    BudgetOptions,
+    ChocoOptions,
+    ClipOptions,
+    DeltaOptions,
+    DenseOptions,
+    EpidemicOptions,
+    ExponentialDecayOptions,
+    LinearOptions,
+    MedianOptions,
+    NoLoCoOptions,
+    ScaledOptions,
+    SparseOptions,
+    ThresholdOptions,
+    TopKOptions,
+    TrimmedOptions,
+)
+from symphony_fl.config.network import (
+    ColludeOptions,
+    EdgesOptions,
+    FreshKRegularOptions,
+    KRegularOptions,
+    NoAttackOptions,
+    RandomAttackOptions,
+    ScaleOptions,
+    SmallWorldOptions,
+)
+from symphony_fl.config.options import Recipe
+from symphony_fl.exchange.attacks import attack
 from symphony_fl.exchange.codecs.codec import CODECS, Codec, build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.rules import RULES, build_rule
-from symphony_fl.exchange.rules.rule import MergeError, Rule
+from symphony_fl.exchange.rules.average import Average
+from symphony_fl.exchange.rules.choco import Choco
+from symphony_fl.exchange.rules.combiners import Combiner, MeanOfAgents, MeanOfSenders
+from symphony_fl.exchange.rules.delta import Delta
+from symphony_fl.exchange.rules.epidemic import Epidemic
+from symphony_fl.exchange.rules.noloco import NoLoCo
+from symphony_fl.exchange.rules.robust import Clipped, Middle
+from symphony_fl.exchange.rules.robust_combiners import Clip, Robust
+from symphony_fl.exchange.rules.rule import Rule
 from symphony_fl.exchange.selection.density import (
     Adaptive,
     Constant,
     Density,
-    DensityError,
     ExponentialDecay,
     LinearDecay,
     density_for_budget,
 )
-from symphony_fl.exchange.selection.selection import SELECTIONS, Selection, SelectionError, build_selection
-from symphony_fl.exchange.topology import TOPOLOGIES, Topology, TopologyError, build_topology
-from symphony_fl.learning.model.model_check import ModelError, check_model
-from symphony_fl.learning.skills import SKILLS, SkillError, Task, install_rows
-from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
+from symphony_fl.exchange.selection.selection import SELECTIONS, Selection, build_selection
+from symphony_fl.exchange.topology import TOPOLOGIES, Topology, build_topology
+from symphony_fl.learning.skills import SkillError, Task, install_prompts, install_registered, install_rows
+from symphony_fl.learning.skills.datasets.prompt_answer import PromptAnswer
 from symphony_fl.learning.tasks.task_sampler import held_out
-from symphony_fl.learning.tasks.task_sharing import can_be_shared
-
-_ANY_LAYOUT = Layout(names=("any",), shapes=((1 << 20,),))  # to check what does not depend on the model
-
-
-def check_recipe(recipe: Recipe) -> Recipe:
-    """The recipe itself, once everything it names exists and fits together. Loads no model.
-
-    Raises
-    ------
-    RecipeError
-        Names the field, its value and what is allowed.
-    """
-    _known("exchange.rule", recipe.exchange.rule, RULES)
-    _known("exchange.selection", recipe.exchange.selection, SELECTIONS)
-    _known("exchange.coding", recipe.exchange.coding, CODECS)
-    _known("topology.name", recipe.topology.name, TOPOLOGIES)
-    for skill in recipe.tasks.skills:
-        _known("tasks.skills", skill, SKILLS)
-    if not recipe.tasks.skills or len(set(recipe.tasks.skills)) != len(recipe.tasks.skills):
-        raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: must be at least one skill, none twice")
-    try:
-        install_sources(recipe)
-    except SkillError as error:
-        raise LocalRecipeError(f"tasks.sources: {error}", "tasks.sources: cannot be used here") from None
-    _known("adversary.attack", recipe.adversary.attack, ATTACKS)
-    for agent in recipe.adversary.agents:
-        if not 0 <= agent < recipe.agents:
-            raise RecipeError(f"adversary.agents = {agent}: must be 0 to {recipe.agents - 1}")
-    if recipe.adversary.agents and recipe.strategy not in GOSSIPS:
-        raise RecipeError(f"adversary.agents: only gossip can be attacked, not strategy {recipe.strategy!r}")
-    if recipe.exchange.encryption != "none" and recipe.strategy == "fedavg":
-        raise RecipeError(
-            "exchange.encryption: must be 'none' for strategy 'fedavg', whose server averages adapters"
-        )
-    check_centralized(recipe)
-    _check_transport(recipe)
-    _check_selfplay(recipe)
-    longest = max(SKILLS[skill].max_new_tokens for skill in recipe.tasks.skills)
-    if recipe.learner.max_new_tokens < longest:
-        raise RecipeError(
-            f"learner.max_new_tokens = {recipe.learner.max_new_tokens}: must be at least {longest}, "
-            "or right answers to these skills would not fit"
-        )
-    try:
-        if not is_centralized(recipe):  # has a tree of its own
-            check_asynchronous(recipe, recipe_topology(recipe))
-        recipe_rule(recipe, size=1, agent=0)
-        recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
-        check_model(recipe.model.name, recipe.model.quantization)
-        held_out_tasks(recipe)
-        check_generalization(recipe)
-    except (TopologyError, MergeError, DensityError, SelectionError) as error:
-        raise RecipeError(str(error)) from None
-    except ModelError as error:
-        raise LocalRecipeError(str(error), "model: cannot be used here") from None
-    except SkillError as error:
-        raise LocalRecipeError(str(error), "tasks: cannot be asked here") from None
-    return recipe
-
-
-def _check_transport(recipe: Recipe) -> None:
-    """Agents that hand mail to each other directly have edges, a process each, and no clock but the wall's."""
-    if recipe.exchange.transport == "superlink":
-        return
-    named = f"exchange.transport = {recipe.exchange.transport!r}"
-    if recipe.strategy not in GOSSIPS:
-        raise RecipeError(
-            f"{named}: must be 'superlink' for strategy {recipe.strategy!r}, which has no edges"
-        )
-    if recipe.agents_per_node > 1:
-        raise RecipeError(
-            f"agents_per_node = {recipe.agents_per_node}: must be 1 for {named}, which takes a process per agent"
-        )
-    if recipe.strategy == "async_gossip" and recipe.clock.kind == "virtual":
-        raise RecipeError(
-            f"clock.kind = 'virtual': must be 'wall' for {named}, whose mail comes when it comes"
-        )
-
-
-def _check_selfplay(recipe: Recipe) -> None:
-    """What needs a memory has one, and self-play has skills that can be proposed."""
-    needs = {
-        "memory.replay": recipe.memory.replay > 0,
-        "curriculum.name": recipe.curriculum.name != "uniform",
-        "selfplay.enabled": recipe.selfplay.enabled,
-    }
-    for name, wanted in needs.items():
-        if wanted and not recipe.memory.capacity:
-            raise RecipeError(f"memory.capacity = 0: must be above 0 for {name}")
-    if not recipe.selfplay.enabled:
-        if recipe.selfplay.share:
-            raise RecipeError(
-                f"selfplay.share = {recipe.selfplay.share}: must be 0 where selfplay.enabled is false"
-            )
-        return
-    for name in recipe.tasks.skills:
-        if not isinstance(SKILLS[name], ProposingSkill):
-            raise RecipeError(f"tasks.skills = {name!r}: nobody can propose its tasks (selfplay.enabled)")
-        if recipe.selfplay.bootstrap and not isinstance(SKILLS[name], TeachableSkill):
-            raise RecipeError(
-                f"selfplay.bootstrap = {recipe.selfplay.bootstrap}: must be 0 for skill {name!r}"
-            )
-    if recipe.learner.prompts % recipe.selfplay.group:
-        raise RecipeError(
-            f"learner.prompts = {recipe.learner.prompts}: must be a multiple of selfplay.group, {recipe.selfplay.group}"
-        )
-    if recipe.learner.name != "grpo":
-        raise RecipeError(f"learner.name = {recipe.learner.name!r}: must be 'grpo' for selfplay.enabled")
-    if recipe.selfplay.proposer == "free":
-        if recipe.selfplay.share:
-            raise RecipeError(
-                f"selfplay.share = {recipe.selfplay.share}: must be 0 for selfplay.proposer = 'free'"
-            )
-        if not recipe.selfplay.bootstrap:
-            raise RecipeError("selfplay.bootstrap = 0: must be above 0 for selfplay.proposer = 'free'")
-    _check_sharing(recipe)
-
-
-def _check_sharing(recipe: Recipe) -> None:
-    """Tasks that are shared have somewhere to go, and somebody takes them."""
-    share = recipe.selfplay.share
-    if not share:
-        return
-    if recipe.strategy not in GOSSIPS:
-        raise RecipeError(f"selfplay.share = {share}: must be 0 for strategy {recipe.strategy!r}")
-    if not any(map(can_be_shared, recipe.tasks.skills)):
-        said = "answers to their tasks come with the proposals, so nobody would take them"
-        raise RecipeError(f"tasks.skills = {recipe.tasks.skills}: {said} (selfplay.share = {share})")
+from symphony_fl.registry import builder
 
 
 def install_sources(recipe: Recipe) -> None:
@@ -172,16 +75,41 @@ def install_sources(recipe: Recipe) -> None:
     Raises
     ------
     SkillError
-        As of `install_rows`.
+        Names the section of the recipe that cannot be used, and why.
     """
-    install_rows(recipe.tasks.sources, recipe.tasks.skills)
+    tasks = recipe.tasks
+    rows = [
+        PromptAnswer(
+            item.name, item.source, item.split, item.metric, item.prompt, item.answer, item.max_new_tokens
+        )
+        for item in tasks.rows
+    ]
+    for section, install in (
+        ("plugins", install_registered),
+        ("tasks.rows", partial(install_prompts, rows)),
+        ("tasks.sources", partial(install_rows, tasks.sources, tasks.skills)),
+    ):
+        try:
+            install()
+        except SkillError as error:
+            raise SkillError(f"{section}: {error}") from None
 
 
 def recipe_topology(recipe: Recipe) -> Topology:
     """The graph of the run."""
-    options = recipe.topology
-    edges = tuple(map(tuple, options.edges)) or None
-    return _topology(options.name, recipe.agents, recipe.seed, options.degree, options.probability, edges)
+    name, agents, seed = recipe.topology.name, recipe.agents, recipe.seed
+    match recipe.topology:
+        case KRegularOptions(degree=degree) | FreshKRegularOptions(degree=degree):
+            return _topology(name, agents, seed, degree=degree)
+        case SmallWorldOptions(degree=degree, probability=probability):
+            return _topology(name, agents, seed, degree=degree, probability=probability)
+        case EdgesOptions(edges=edges):
+            return _topology(name, agents, seed, edges=tuple(map(tuple, edges)))
+        case options if name not in TOPOLOGIES:
+            built: Topology = builder("topologies", name)(options=options, agents=agents, seed=seed)
+            return built
+        case _:
+            return _topology(name, agents, seed)
 
 
 @lru_cache(maxsize=8)
@@ -189,9 +117,9 @@ def _topology(
     name: str,
     agents: int,
     seed: int,
-    degree: int,
-    probability: float,
-    edges: tuple[tuple[int, ...], ...] | None,
+    degree: int = 3,
+    probability: float = 0.2,
+    edges: tuple[tuple[int, ...], ...] | None = None,
 ) -> Topology:
     """One graph per process: each of N agents would build the whole of it again with every message."""
     return build_topology(name, agents, seed=seed, degree=degree, probability=probability, edges=edges)
@@ -216,76 +144,105 @@ def held_out_tasks(recipe: Recipe) -> list[Task]:
 
 def recipe_density(recipe: Recipe, size: int) -> Density:
     """How many of `size` entries travel, round by round."""
-    options = recipe.exchange
+    options = recipe.exchange.selection
+    if not isinstance(options, SparseOptions):
+        return Constant(1.0)
     match options.schedule:
-        case "linear":
-            return LinearDecay(options.density, options.density_floor, recipe.rounds)
-        case "exponential":
-            return ExponentialDecay(options.density, options.density_decay, options.density_floor)
-        case "budget":
+        case LinearOptions(floor=floor):
+            return LinearDecay(options.density, floor, recipe.rounds)
+        case ExponentialDecayOptions(floor=floor, decay=decay):
+            return ExponentialDecay(options.density, decay, floor)
+        case BudgetOptions(bytes=budget):
             bits = 8 * recipe_codec(recipe).nbytes(size) / size
-            return density_for_budget(options.budget, size, bits, SELECTIONS[options.selection].shared)
-        case "adaptive":
-            floor, gain = options.density_floor, options.density_decay
-            return Adaptive(options.density, floor, 1.0, options.drift_target, gain)
+            return density_for_budget(budget, size, bits, SELECTIONS[options.name].shared)
+        case AdaptiveOptions(floor=floor, gain=gain, target=target):
+            return Adaptive(options.density, floor, 1.0, target, gain)
         case _:
             return Constant(options.density)
 
 
 def recipe_selection(recipe: Recipe, layout: Layout, density: Density) -> Selection:
     """S(.) of eq. 3."""
-    options = recipe.exchange
-    return build_selection(
-        options.selection,
-        layout,
-        density,
-        seed=recipe.seed,
-        per_layer=options.per_layer,
-        factor=options.threshold,
-    )
+    options = recipe.exchange.selection
+    match options:
+        case TopKOptions(per_layer=per_layer):
+            return build_selection(options.name, layout, density, per_layer=per_layer)
+        case ThresholdOptions(per_layer=per_layer, factor=factor):
+            return build_selection(options.name, layout, density, per_layer=per_layer, factor=factor)
+        case DenseOptions():
+            return build_selection(options.name, layout)
+        case _ if options.name not in SELECTIONS:
+            built: Selection = builder("selections", options.name)(
+                options=options, layout=layout, seed=recipe.seed
+            )
+            return built
+        case _:
+            return build_selection(options.name, layout, density, seed=recipe.seed)
 
 
 def recipe_rule(recipe: Recipe, size: int, agent: int) -> Rule:
     """A(.) and alpha of eq. 4 for an adapter of `size` entries, with a fresh state."""
-    options = recipe.exchange
-    return build_rule(
-        options.rule,
-        size,
-        number=agent,
-        agents=recipe.agents,
-        alpha=options.alpha,
-        scaling=options.scaling,
-        momentum=options.momentum,
-        gamma=options.gamma,
-        combine=options.combine,
-        eta=options.eta,
-        keep=options.keep,
-        window=options.window,
-        hops=options.hops,
-        step=options.step,
-        pull=options.pull,
-        robust=options.robust,
-        clip=options.clip,
-        trim=options.trim,
-        agreement=options.agreement,
-    )
+    match recipe.exchange.rule:
+        case AverageOptions(alpha=alpha):
+            return _defended(recipe, Average(size, alpha), size)
+        case DeltaOptions(alpha=alpha, scaling=scaling, momentum=momentum):
+            return _defended(recipe, Delta(size, alpha, scaling, momentum), size)
+        case ChocoOptions(gamma=gamma):
+            return _defended(recipe, Choco(size, gamma), size)
+        case NoLoCoOptions(momentum=momentum, step=step, pull=pull):
+            return _defended(recipe, NoLoCo(size, momentum, step, pull), size)
+        case EpidemicOptions() as options:
+            combiner = _combiner(recipe, options.combine, size)
+            return Epidemic(size, agent, combiner, options.eta, options.keep, options.window, options.hops)
+        case other:
+            build = builder("rules", other.name)
+            rule: Rule = build(options=other, size=size, agent=agent, agents=recipe.agents)
+            return _defended(recipe, rule, size)
+
+
+def _defended(recipe: Recipe, rule: Rule, size: int) -> Rule:
+    match recipe.exchange.robust:
+        case ClipOptions(factor=factor):
+            return Clipped(rule, size, factor)
+        case MedianOptions():
+            return Middle(rule, size, None)
+        case TrimmedOptions(trim=trim):
+            return Middle(rule, size, trim)
+        case _:
+            return rule
+
+
+def _combiner(recipe: Recipe, combine: str, size: int) -> Combiner:
+    """How epidemic averages the updates of one round."""
+    agents = recipe.agents
+    match recipe.exchange.robust:
+        case ClipOptions(factor=factor, agreement=agreement):
+            return Clip(size, agents, factor, agreement)
+        case MedianOptions():
+            return Robust(size, agents, None)
+        case TrimmedOptions(trim=trim):
+            return Robust(size, agents, trim)
+        case _:
+            return MeanOfAgents(size, agents) if combine == "agents" else MeanOfSenders(size, agents)
 
 
 def recipe_codec(recipe: Recipe) -> Codec:
     """How values travel."""
-    return build_codec(recipe.exchange.coding, recipe.exchange.block)
+    options = recipe.exchange.codec
+    if options.name not in CODECS:
+        built: Codec = builder("codecs", options.name)(options=options)
+        return built
+    if isinstance(options, ScaledOptions):
+        return build_codec(options.name, options.block)
+    return build_codec(options.name)
 
 
 def recipe_attack(recipe: Recipe, agent: int) -> Callable[[np.ndarray, int], np.ndarray] | None:
     """(movement [P], round) -> what a hostile agent sends in its place; None for an honest one."""
-    options = recipe.adversary
-    if agent not in options.agents or options.attack == "none":
+    options = recipe.adversary.attack
+    if agent not in recipe.adversary.agents or isinstance(options, NoAttackOptions):
         return None
-    return lambda movement, round: attack(
-        options.attack, movement, options.strength, recipe.seed, agent, round
+    strength = (
+        options.strength if isinstance(options, ScaleOptions | RandomAttackOptions | ColludeOptions) else 1.0
     )
-
-
-def _known(field: str, value: str, names: Iterable[str]) -> None:
-    if value not in names:
-        raise RecipeError(f"{field} = {value!r}: unknown{did_you_mean(value, names)}")
+    return lambda movement, round: attack(options.name, movement, strength, recipe.seed, agent, round)

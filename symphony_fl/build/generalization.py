@@ -6,7 +6,8 @@ are drawn from the reserved tenth of all prompts (`learning/tasks.py`), like eve
 
 from __future__ import annotations
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.learning.skills import Task, get_skill
 from symphony_fl.learning.tasks.task_sampler import held_out, held_out_level
 

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from symphony_fl.build.components import agent_skills, install_sources
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.learning import (
+    CellsOptions,
+    EpisodicOptions,
+    FreeOptions,
+    GRPOOptions,
+    LearnabilityOptions,
+    SelfPlayOptions,
+    SharedRewardOptions,
+    TRLOptions,
+)
+from symphony_fl.config.options import Recipe
 from symphony_fl.learning.memory.memory import Memory
 from symphony_fl.learning.rl.shared_reward import SharedReward
 from symphony_fl.learning.skills import Task, get_skill
@@ -20,6 +30,7 @@ from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks.curriculum import Curriculum
 from symphony_fl.learning.tasks.replay import ReplaySampler
 from symphony_fl.learning.tasks.task_sampler import Sampler, TaskSampler
+from symphony_fl.registry import builder
 
 if TYPE_CHECKING:
     from symphony_fl.learning.model.adapters import Policy
@@ -62,12 +73,14 @@ def recipe_policy(recipe: Recipe) -> Policy:
 def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:
     """The agent's memory in that file, opened; None where the recipe has none."""
     options = recipe.memory
-    return Memory(path, capacity=options.capacity, window=options.window) if options.capacity else None
+    if not isinstance(options, EpisodicOptions):
+        return None
+    return Memory(path, capacity=options.capacity, window=options.window)
 
 
 def recipe_reward(recipe: Recipe, agent: int) -> SharedReward:
     """What an agent hears of everybody's rewards (section 5.2 (4)), fresh."""
-    options = recipe.reward
+    options = recipe.reward if isinstance(recipe.reward, SharedRewardOptions) else SharedRewardOptions()
     return SharedReward(
         agent, recipe.agents, recipe.tasks.skills, options.window, options.delay, options.trim
     )
@@ -89,14 +102,18 @@ def recipe_learner(
     install_sources(recipe)  # an agent's messages may each come to a fresh process
     seed = int(np.random.SeedSequence([recipe.seed, agent]).generate_state(1)[0])
     settings = grpo_settings(recipe)
-    if recipe.selfplay.enabled:
+    if isinstance(recipe.selfplay, SelfPlayOptions):
         assert memory is not None  # check_recipe sees to it
         return _selfplay(recipe, policy, agent, memory, settings, seed, shared, received)
     sampler = _sampler(recipe, agent, memory, seed)
-    if recipe.learner.name == "trl":
+    if isinstance(recipe.learner, TRLOptions):
         from symphony_fl.learning.rl.trl_grpo import TRLGRPO  # takes many seconds and half a gigabyte
 
         return TRLGRPO(policy, sampler, settings, seed)
+    if not isinstance(recipe.learner, GRPOOptions):
+        build = builder("learners", recipe.learner.name)
+        learner: Learner = build(options=recipe.learner, policy=policy, sampler=sampler, seed=seed)
+        return learner
     from symphony_fl.learning.rl.grpo import GRPO
 
     return GRPO(policy, sampler, settings, seed, _baseline(recipe, shared))
@@ -105,7 +122,10 @@ def recipe_learner(
 def _baseline(recipe: Recipe, shared: Mapping[str, float]) -> Baseline | None:
     from symphony_fl.learning.rl.grpo import Baseline
 
-    return Baseline(shared, recipe.reward.weight) if recipe.reward.shared in ("baseline", "both") else None
+    options = recipe.reward
+    if not isinstance(options, SharedRewardOptions) or options.use == "proposer":
+        return None
+    return Baseline(shared, options.weight)
 
 
 def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sampler:
@@ -114,15 +134,12 @@ def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sa
     if memory is None:
         return TaskSampler(skills, seed)
     fresh: Sampler = TaskSampler(skills, seed)
-    if recipe.curriculum.name == "learnability":
-        fresh = Curriculum(
-            skills,
-            memory.counts(recipe.memory.discount),
-            seed,
-            floor=recipe.curriculum.floor,
-            mastery=recipe.curriculum.mastery,
-        )
-    return ReplaySampler(fresh, memory, recipe.memory.replay, seed) if recipe.memory.replay else fresh
+    options, curriculum = recipe.memory, recipe.curriculum
+    assert isinstance(options, EpisodicOptions)  # there is a memory
+    if isinstance(curriculum, LearnabilityOptions):
+        counts = memory.counts(options.discount)
+        fresh = Curriculum(skills, counts, seed, floor=curriculum.floor, mastery=curriculum.mastery)
+    return ReplaySampler(fresh, memory, options.replay, seed) if options.replay else fresh
 
 
 def _selfplay(
@@ -138,17 +155,20 @@ def _selfplay(
     from symphony_fl.learning.selfplay.bootstrap import Bootstrap
     from symphony_fl.learning.selfplay.selfplay import SelfPlay, SelfPlaySettings
 
-    options = recipe.selfplay
+    options, curriculum, reward = recipe.selfplay, recipe.curriculum, recipe.reward
+    assert isinstance(options, SelfPlayOptions) and isinstance(curriculum, LearnabilityOptions)
+    assert isinstance(recipe.memory, EpisodicOptions)  # check_recipe sees to it
+    proposers_too = isinstance(reward, SharedRewardOptions) and reward.use != "baseline"
     play = SelfPlaySettings(
         group=options.group,
         weight=options.weight,
         discount=recipe.memory.discount,
-        floor=recipe.curriculum.floor,
-        mastery=recipe.curriculum.mastery,
+        floor=curriculum.floor,
+        mastery=curriculum.mastery,
         examples=options.examples,
-        shared_weight=recipe.reward.weight if recipe.reward.shared in ("proposer", "both") else 0.0,
-        share=options.share,
-        free=options.proposer == "free",
+        shared_weight=reward.weight if isinstance(reward, SharedRewardOptions) and proposers_too else 0.0,
+        share=options.share if isinstance(options, CellsOptions) else 0,
+        free=isinstance(options, FreeOptions),
     )
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
@@ -183,6 +203,6 @@ def grpo_settings(recipe: Recipe) -> GRPOSettings:
         max_grad_norm=options.max_grad_norm,
         temperature=options.temperature,
         inner_epochs=options.inner_epochs,
-        ratio=options.ratio,
-        ratio_cap=options.ratio_cap,
+        ratio=options.ratio if isinstance(options, GRPOOptions) else "clipped",
+        ratio_cap=options.ratio_cap if isinstance(options, GRPOOptions) else 2.0,
     )

@@ -1,47 +1,41 @@
-"""The command `symphony experiment paper`."""
+"""`symphony experiment paper`: its runs, and the report of them."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from symphony_fl.config.recipe import RecipeError
-from symphony_fl.launch.runtime import IN_PROCESS, add_in_process, cores
+from symphony_fl.launch.feasible import check_feasible
+from symphony_fl.launch.runtime import IN_PROCESS, cores
 from symphony_fl.storage.folders import default_tracking_uri, symphony_folder
 
 if TYPE_CHECKING:
     from symphony_fl.experiment.paradigms import Planned
 
-Commands = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 TINY = "tiny"  # `paradigms.TINY`, which loads much
 QUICK_SEEDS = (0, 1)
 SEEDS = (0, 1, 2)
 
 
-def add_command(command: Commands) -> None:
-    """`symphony experiment` among the others."""
-    sub = command("experiment", experiment)
-    sub.add_argument("name", choices=("paper",), help="paper: the paper's section 6")
-    sub.add_argument(
-        "--paradigms", metavar="RECIPE", nargs="+", help="only these of the paradigms (default: all)"
-    )
-    sub.add_argument(
-        "--model", metavar="RECIPE", default=TINY, help="tinyllama, mistral7b, phi2, smollm2: on that model"
-    )
-    sub.add_argument("--seeds", metavar="SEED", nargs="+", type=int, help="default: 0 1 2")
-    sub.add_argument("--quick", action="store_true", help="minutes: does everything work? Not who is better")
-    sub.add_argument("--folder", metavar="DIR", help="runs and report (default: under ~/.symphony-fl)")
-    sub.add_argument("--parallel", metavar="N", type=int, help="runs at once (default: what cores allow)")
-    add_in_process(sub)
-    sub.add_argument(
-        "--readme", metavar="FILE", help="put the main tables between this file's paper-tables marks"
-    )
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for; empty or None: the usual."""
+
+    paradigms: Sequence[str]
+    model: str
+    seeds: Sequence[int]
+    quick: bool
+    folder: str | None
+    parallel: int | None
+    readme: str | None
+    runtime: str
 
 
-def experiment(options: argparse.Namespace) -> int:
+def paper(asked: Asked) -> int:
     """The paper's experiments: paradigms x seeds, resumable, and a report of them."""
     from symphony_fl.experiment import report  # loads matplotlib and scipy
     from symphony_fl.experiment.paradigms import PARADIGMS, QUICK, TRACKING, plan
@@ -49,17 +43,20 @@ def experiment(options: argparse.Namespace) -> int:
     from symphony_fl.reports.tables import ways
     from symphony_fl.tracking.mlflow_store import log_summary
 
-    names = options.paradigms or (QUICK if options.quick else [item.name for item in PARADIGMS])
-    seeds = _distinct(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
-    planned = plan(list(dict.fromkeys(names)), seeds, options.model, options.quick)
-    folder = _folder(options)
-    if options.readme:
-        report.check_marks(Path(options.readme))
-    parallel = runs_at_once(planned, cores()) if options.parallel is None else options.parallel
+    names = asked.paradigms or (QUICK if asked.quick else [item.name for item in PARADIGMS])
+    seeds = _distinct(asked.seeds or (QUICK_SEEDS if asked.quick else SEEDS))
+    planned = plan(list(dict.fromkeys(names)), seeds, asked.model, asked.quick)
+    folder = _folder(asked)
+    for item in planned:
+        if result_of(folder, item) is None:
+            check_feasible(item.recipe, asked.runtime == IN_PROCESS)
+    if asked.readme:
+        report.check_marks(Path(asked.readme))
+    parallel = runs_at_once(planned, cores()) if asked.parallel is None else asked.parallel
     if parallel < 1:
         raise RecipeError(f"--parallel {parallel}: must be at least 1")
     _say(f"folder {folder}")
-    failures = run_all(planned, folder, parallel, _say, options.runtime)
+    failures = run_all(planned, folder, parallel, _say, asked.runtime)
     done = [item for item in planned if result_of(folder, item) is not None]
     for failure in failures:
         item = failure.planned
@@ -67,19 +64,19 @@ def experiment(options: argparse.Namespace) -> int:
     if not done:
         return 1
     results = [result for item in done if (result := result_of(folder, item)) is not None]
-    asked = _described(options, planned) | {"ways": ways(results)}
-    written = report.write(folder, asked, done, lambda item: run_folder_of(folder, item))
-    if options.readme:
-        report.into_readme(Path(options.readme), written.tables, written.source)
-    log_summary(default_tracking_uri(), f"paper {options.model}", written.files, TRACKING)
+    described = _described(asked, planned) | {"ways": ways(results)}
+    written = report.write(folder, described, done, lambda item: run_folder_of(folder, item))
+    if asked.readme:
+        report.into_readme(Path(asked.readme), written.tables, written.source)
+    log_summary(default_tracking_uri(), f"paper {asked.model}", written.files, TRACKING)
     _say(f"report {written.page}")
     return 1 if failures else 0
 
 
-def _folder(options: argparse.Namespace) -> Path:
-    if options.folder:
-        return Path(options.folder).expanduser().resolve()
-    name = f"paper-{options.model}{'-quick' if options.quick else ''}"
+def _folder(asked: Asked) -> Path:
+    if asked.folder:
+        return Path(asked.folder).expanduser().resolve()
+    name = f"paper-{asked.model}{'-quick' if asked.quick else ''}"
     return symphony_folder() / "experiments" / name
 
 
@@ -89,17 +86,17 @@ def _distinct(seeds: Sequence[int]) -> list[int]:
     return list(seeds)
 
 
-def _described(options: argparse.Namespace, planned: Sequence[Planned]) -> dict[str, str]:
+def _described(asked: Asked, planned: Sequence[Planned]) -> dict[str, str]:
     """What was asked for, for the report: enough to ask for it again."""
     names = list(dict.fromkeys(item.paradigm for item in planned))
     seeds = list(dict.fromkeys(item.seed for item in planned))
     words = ["symphony experiment paper"]
-    words += ["--paradigms", *names] if options.paradigms else []
-    words += ["--model", options.model] if options.model != TINY else []
-    words += ["--quick"] if options.quick else []
-    words += ["--in-process"] if options.runtime == IN_PROCESS else []
+    words += ["--paradigms", *names] if asked.paradigms else []
+    words += ["--model", asked.model] if asked.model != TINY else []
+    words += ["--quick"] if asked.quick else []
+    words += ["--in-process"] if asked.runtime == IN_PROCESS else []
     words += ["--seeds", *map(str, seeds)]
-    return {"command": " ".join(words), "quick": "yes" if options.quick else ""}
+    return {"command": " ".join(words), "quick": "yes" if asked.quick else ""}
 
 
 def _say(line: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import Fleet, recipe_fleet
 from symphony_fl.storage.folders import write_json
@@ -15,15 +15,17 @@ from symphony_fl.storage.folders import write_json
 Row = dict[str, float | str | None]
 
 
-def timing(options: argparse.Namespace) -> int:
-    """Simulated time to an accuracy of runs that are done, on their recipes' devices and links of given Mbit/s."""
+def print_timing(
+    folders: Sequence[str], accuracy: float, megabits: Sequence[float], json_file: str | None
+) -> int:
+    """The table of runs that are done to the terminal, its rows to `json_file`; the exit status."""
     rows: list[Row] = []
-    for folder in options.folders:
+    for folder in folders:
         recipe, history = _run(Path(folder).expanduser())
-        rows += timing_rows(history, recipe, options.accuracy, options.mbit, Path(folder).name)
-    print(timing_table(rows, options.accuracy))
-    if options.json:
-        write_json(Path(options.json).expanduser(), {"rows": rows})
+        rows += timing_rows(history, recipe, accuracy, megabits, Path(folder).name)
+    print(timing_table(rows, accuracy))
+    if json_file:
+        write_json(Path(json_file).expanduser(), {"rows": rows})
     return 0
 
 
@@ -59,7 +61,7 @@ def timing_rows(
         rows.append(
             {
                 "run": name,
-                "strategy": recipe.strategy,
+                "strategy": recipe.strategy.name,
                 "mbit": _links(fleet),
                 "seconds_to_accuracy": reached,
                 "seconds": seconds[max(seconds)] if seconds else None,
@@ -92,23 +94,6 @@ def timing_table(rows: Sequence[Row], accuracy: float) -> str:
     )
 
 
-def add_timing(
-    command: Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser],
-) -> None:
-    """The subcommand."""
-    sub = command("timing", timing)
-    sub.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")
-    sub.add_argument("--accuracy", type=float, default=0.8, help="mean over agents and skills (default: 0.8)")
-    sub.add_argument(
-        "--mbit",
-        type=_megabits,
-        nargs="+",
-        default=[],
-        help="link speeds, e.g. 1 10 100 (default: the recipe's)",
-    )
-    sub.add_argument("--json", metavar="FILE", help="write the rows as JSON")
-
-
 def _run(folder: Path) -> tuple[Recipe, History]:
     for name in ("recipe.json", "history.jsonl", "result.json"):
         if not (folder / name).is_file():
@@ -125,13 +110,6 @@ def _links(fleet: Fleet) -> str:
     if math.isinf(up):
         return "no limit"
     return f"{up:g}" if up == down else f"{up:g}/{down:g}"
-
-
-def _megabits(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
-    return value
 
 
 def _number(value: float | str | None, form: str, missing: str) -> str:

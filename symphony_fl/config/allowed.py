@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl import registry
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 
 SHIPPED_MODELS = ("tiny", "smollm2")
 
@@ -29,12 +31,16 @@ class Allowed:
         RecipeError
             It names what the owner did not list.
         """
-        if recipe.model.name not in SHIPPED_MODELS and recipe.model.name not in self.models:
+        installed = registry.items(
+            "models"
+        )  # on a device files are never loaded: what is here, its owner installed
+        if recipe.model.name not in {*SHIPPED_MODELS, *self.models, *installed}:
             raise RecipeError(
                 f"model.name = {recipe.model.name!r}: must be {' or '.join(SHIPPED_MODELS)} on a device whose owner "
                 "allows no other (symphony up --model NAME)"
             )
-        for entry in recipe.tasks.sources:
+        rows = [f"{rows.name}={rows.source}:{rows.split}" for rows in recipe.tasks.rows]
+        for entry in (*recipe.tasks.sources, *rows):
             if entry not in self.sources:
                 raise RecipeError(
                     f"tasks.sources: {entry!r}: must be one that the device's owner allows (symphony up --source ENTRY)"

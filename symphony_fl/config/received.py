@@ -1,4 +1,4 @@
-"""Received text is data: JSON into a dataclass of options, complete and plain, and nothing in it is ever looked up.
+"""Received text is data: JSON into a recipe, complete and plain, and nothing in it is ever looked up.
 
 A file may leave keys out, write a value in several ways and refer to the environment. Its author's machine works all
 that out before the recipe travels. So a value from the network has exactly its field's type (true is no number, 1 is
@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import json
 import math
-import types
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+
+from symphony_fl.config.explain import explain, shown
+from symphony_fl.config.layers import chosen, is_section
+from symphony_fl.config.option import Options
 
 MAX_TEXT = 1 << 20  # characters of a whole text
 MAX_STRING = 1000  # characters of one value
 MAX_ITEMS = 100_000  # of one list
 MAX_DIGITS = 16  # of an integer
 INTEGER_LIMIT = 1 << 53  # beyond it, JSON's readers differ
-SHOWN = 80  # characters of a value in an error
 
-T = TypeVar("T")
-NAMES: dict[Any, str] = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number with a point",
-    str: "text",
-}
+T = TypeVar("T", bound=Options)
 
 
 class NotPlainError(ValueError):
@@ -36,7 +31,7 @@ class NotPlainError(ValueError):
 
 
 def read_plain(text: str, schema: type[T]) -> T:
-    """An instance of the dataclass `schema` out of JSON.
+    """An instance of `schema` out of JSON.
 
     Raises
     ------
@@ -48,12 +43,28 @@ def read_plain(text: str, schema: type[T]) -> T:
         raise NotPlainError(f"{len(text)} characters, at most {MAX_TEXT}")
     try:
         values = json.loads(text, object_pairs_hook=_once, parse_int=_integer, parse_constant=float)
+        _check_plain(values, "")
     except json.JSONDecodeError as error:
         raise NotPlainError(f"not JSON ({error})") from None
     except RecursionError:
         raise NotPlainError("not JSON (nested too deeply)") from None
-    found: T = _instance(values, schema, "")
-    return found
+    _check_complete(schema, values, "")
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise NotPlainError(explain(error, schema, values)) from None
+
+
+def plugins_of(text: str) -> list[str]:
+    """The plug-ins that a recipe names, before anything else of it is read; none where it is no recipe."""
+    if len(text) > MAX_TEXT:
+        return []
+    try:
+        values = json.loads(text, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return []  # refused when all is read
+    entries = values.get("plugins") if isinstance(values, dict) else None
+    return [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
 
 
 def check_text(value: str, where: str) -> str:
@@ -67,59 +78,66 @@ def check_text(value: str, where: str) -> str:
     if len(value) > MAX_STRING:
         raise NotPlainError(f"{where}: {len(value)} characters, at most {MAX_STRING}")
     if not value.isprintable():
-        raise NotPlainError(f"{where} = {_shown(value)}: must be printable text of one line")
+        raise NotPlainError(f"{where} = {shown(value)}: must be printable text of one line")
     if "${" in value or value == "???":
-        raise NotPlainError(f"{where} = {_shown(value)}: must be plain text, without ${{...}} or ???")
+        raise NotPlainError(f"{where} = {shown(value)}: must be plain text, without ${{...}} or ???")
     return value
 
 
-def _instance(values: Any, schema: Any, prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        where = f"{prefix[:-1]} = {_shown(values)}: " if prefix else ""
-        raise NotPlainError(f"{where}must be a mapping of keys to values")
-    kinds = _kinds(schema)
-    for name in values:
-        if name not in kinds:
-            raise NotPlainError(f"unknown key {_shown(prefix + name)}")
-    for name in kinds:
-        if name not in values:
-            raise NotPlainError(f"{prefix}{name}: missing; a recipe that is sent says everything")
-    return schema(**{name: _value(values[name], kind, f"{prefix}{name}") for name, kind in kinds.items()})
-
-
-def _value(value: Any, kind: Any, where: str) -> Any:
-    if is_dataclass(kind):
-        return _instance(value, kind, f"{where}.")
-    if get_origin(kind) is list:
-        if type(value) is not list or len(value) > MAX_ITEMS:
-            raise NotPlainError(f"{where} = {_shown(value)}: must be a list of at most {MAX_ITEMS}")
-        (inner,) = get_args(kind)
-        return [_value(item, inner, where) for item in value]
-    if kind not in NAMES:
-        raise TypeError(f"{where}: options of type {kind} cannot be received")
-    if type(value) is not kind:
-        raise NotPlainError(f"{where} = {_shown(value)}: must be {NAMES[kind]}")
-    if kind is str:
-        return check_text(value, where)
-    if kind is int and abs(value) >= INTEGER_LIMIT:
+def _check_plain(value: Any, where: str) -> None:
+    """Bounds that hold for every value, whatever its field wants."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_plain(inner, f"{where}.{name}" if where else name)
+    elif isinstance(value, list):
+        if len(value) > MAX_ITEMS:
+            raise NotPlainError(f"{where} = {shown(value)}: must be a list of at most {MAX_ITEMS}")
+        for inner in value:
+            _check_plain(inner, where)
+    elif isinstance(value, str):
+        check_text(value, where)
+    elif type(value) is int and abs(value) >= INTEGER_LIMIT:
         raise NotPlainError(f"{where} = {value}: must be below 2**53")
-    if kind is float and not math.isfinite(value):
+    elif isinstance(value, float) and not math.isfinite(value):
         raise NotPlainError(f"{where} = {value}: must be finite")
-    return value
 
 
-@lru_cache(maxsize=64)
-def _kinds(schema: Any) -> Mapping[str, Any]:
-    """Name -> type of every field."""
-    hints = get_type_hints(schema)
-    return types.MappingProxyType({item.name: hints[item.name] for item in fields(schema)})
+def _check_complete(schema: type[Options], values: Any, prefix: str) -> None:
+    """Every field is there, and a number with a point has one."""
+    if not isinstance(values, dict):
+        return  # refused when all is validated
+    for name, field in schema.model_fields.items():
+        where = f"{prefix}{name}"
+        if name not in values:
+            raise NotPlainError(f"{where}: missing; a recipe that is sent says everything")
+        value, mark = values[name], chosen(field)
+        if mark is not None:
+            try:
+                inner = mark.options_of(value["name"])
+            except (KeyError, TypeError):
+                continue
+            _check_complete(inner, value, f"{where}.")
+        elif is_section(field.annotation):
+            _check_complete(field.annotation, value, f"{where}.")
+        else:
+            _check_point(field.annotation, value, where)
+
+
+def _check_point(kind: Any, value: Any, where: str) -> None:
+    if get_origin(kind) is list and isinstance(value, list):
+        for item in value:
+            _check_point(get_args(kind)[0], item, where)
+    elif is_section(kind):
+        _check_complete(kind, value, f"{where}.")
+    elif kind is float and type(value) is not float:
+        raise NotPlainError(f"{where} = {shown(value)}: must be a number with a point")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise NotPlainError(f"{_shown(name)}: there twice")
+            raise NotPlainError(f"{shown(name)}: there twice")
         values[name] = value
     return values
 
@@ -128,11 +146,3 @@ def _integer(digits: str) -> int:
     if len(digits.lstrip("-")) > MAX_DIGITS:
         raise NotPlainError(f"a number of {len(digits)} digits, at most {MAX_DIGITS}")
     return int(digits)
-
-
-def _shown(value: Any) -> str:
-    """A received value in an error."""
-    if isinstance(value, dict | list):
-        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -30,7 +30,7 @@ from symphony_fl.edge.device import check_flower, environment, free_port
 from symphony_fl.edge.keys import certificates
 from symphony_fl.edge.supervisor import Program, Supervisor, Unit
 from symphony_fl.launch.credential import credentials, hand_to_flower
-from symphony_fl.launch.flower import LaunchError, SuperLink
+from symphony_fl.launch.local_superlink import LaunchError, SuperLink
 from symphony_fl.storage.folders import locked
 from symphony_fl.storage.private import EdgeError, private_file, private_folder
 

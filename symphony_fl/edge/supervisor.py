@@ -7,19 +7,19 @@ ask after its health; one that fails to answer several times in a row is killed,
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+
+from symphony_fl.launch.die_with_parent import die_with_parent
 
 TICK = 0.2  # seconds between two looks at the programs
 STOP_SECONDS = 10.0  # after SIGTERM, before SIGKILL
@@ -158,7 +158,8 @@ class Supervisor:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                    # A SuperNode that is asked to stop is free to come back at once.
+                    preexec_fn=die_with_parent(signal.SIGTERM),
                 )
             unit.running.append((program, process))
 
@@ -228,8 +229,3 @@ def tail(log: Path, size: int = 4000) -> str:
 def _status(process: subprocess.Popen[bytes]) -> str:
     code = process.returncode
     return f"signal {-code}" if code < 0 else f"status {code}"
-
-
-def _end_with_parent() -> None:
-    """Linux: SIGTERM when we die, even by SIGKILL: a SuperNode that is asked to stop is free to come back at once."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -22,13 +22,17 @@ ATTACKS = ("none", "sign_flip", "scale", "random", "collude")
 def attack(name: str, movement: np.ndarray, strength: float, seed: int, agent: int, round: int) -> np.ndarray:
     """The vector sent in place of `movement`, float32 [P] both.
 
-    Args:
-        name: one of `ATTACKS`.
-        strength: above 0; not used by sign_flip.
-        seed: of the run. agent, round: the sender's.
+    Parameters
+    ----------
+    name : one of `ATTACKS`.
+    strength : above 0; not used by sign_flip.
+    seed : of the run.
+    agent, round : the sender's.
 
-    Raises:
-        ValueError: an unknown name.
+    Raises
+    ------
+    ValueError
+        An unknown name.
     """
     if name not in ATTACKS:
         raise ValueError(f"attack={name!r}: must be one of {', '.join(ATTACKS)}")

@@ -30,7 +30,8 @@ from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
 from symphony_fl.exchange.messages.chunks import MAX_COUNT, Assembly, cut, is_chunk, open_chunk
-from symphony_fl.exchange.messages.envelope import Expectation, Session, Update, open_envelope, seal
+from symphony_fl.exchange.messages.envelope import open_envelope, seal
+from symphony_fl.exchange.messages.session import Expectation, Session, Update
 from symphony_fl.exchange.selection.selection import Dense
 
 WAITING = 128
@@ -40,12 +41,15 @@ WAITING = 128
 class Copy:
     """The public copy of the weights and what is generated with, the same at both ends.
 
-    Args:
-        initial: float32 [P], what every agent of the run begins with: version 0.
-        momentum: of the averaging, in [0, 1).
+    Parameters
+    ----------
+    initial : float32 [P], what every agent of the run begins with: version 0.
+    momentum : of the averaging, in [0, 1).
 
-    Attributes:
-        public, policy: float32 [P]. version: of the last change applied.
+    Attributes
+    ----------
+    public, policy : float32 [P].
+    version : of the last change applied.
     """
 
     def __init__(self, initial: np.ndarray, momentum: float) -> None:
@@ -96,12 +100,14 @@ def whole_terms(session: Session) -> Session:
 class Publisher:
     """The trainer's end.
 
-    Args:
-        terms: of the run; kind "values" sends weights, "difference" changes.
-        key: the trainer's Ed25519 private key, 32 raw bytes.
-        copy: at version 0, or loaded.
-        chunk: bytes of a piece. bandwidth: bytes that leave per step, 0 for all.
-        whole_every: of so many versions one is sent whole, 0 for none.
+    Parameters
+    ----------
+    session : of the run; kind "values" sends weights, "difference" changes.
+    key : the trainer's Ed25519 private key, 32 raw bytes.
+    copy : at version 0, or loaded.
+    chunk : bytes of a piece.
+    bandwidth : bytes that leave per step, 0 for all.
+    whole_every : of so many versions one is sent whole, 0 for none.
     """
 
     def __init__(
@@ -127,8 +133,10 @@ class Publisher:
     def publish(self, theta: np.ndarray, version: int) -> list[bytes]:
         """What leaves with this step: pieces of the version in transit, first of all of a new one if the link is free.
 
-        Args:
-            theta: float32 [P], the newest weights. version: the step that made them.
+        Parameters
+        ----------
+        theta : float32 [P], the newest weights.
+        version : the step that made them.
         """
         if not self._queue:
             self._queue.extend(self._new_version(theta, version))
@@ -186,8 +194,11 @@ class Publisher:
 class Subscriber:
     """A worker's end.
 
-    Args:
-        terms, chunk: the publisher's. copy: at version 0, or loaded. last: the highest version a run can have.
+    Parameters
+    ----------
+    session, chunk : the publisher's.
+    copy : at version 0, or loaded.
+    last : the highest version a run can have.
     """
 
     def __init__(self, session: Session, copy: Copy, chunk: int, last: int) -> None:
@@ -202,11 +213,14 @@ class Subscriber:
     def take(self, data: bytes, trainer: str) -> None:
         """A piece of mail: a chunk, or a version that fits one. Returns if it is new, hence worth handing on.
 
-        Args:
-            trainer: the did:key whose weights these must be.
+        Parameters
+        ----------
+        trainer : the did:key whose weights these must be.
 
-        Raises:
-            Refusal: one of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
+        Raises
+        ------
+        Refusal
+            One of `refusals.CHUNK_REFUSALS`, those of an envelope, Replayed or NoRoom.
         """
         whole: bytes | None = data
         if is_chunk(data):

@@ -1,7 +1,7 @@
 """Named arrays <-> one flat float32 vector: the only form in which an adapter travels or is merged.
 
 Every agent of a run must flatten alike, so the order is that of the sorted names and the layout has a digest
-that each envelope carries (DESIGN: theta of eq. 2 is one vector).
+that each envelope carries (phi of eq. 7, and what eq. 3 and 4 call theta, is one vector).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class LayoutError(ValueError):
 class Layout:
     """Which entries of the flat vector belong to which named array.
 
-    Attributes:
-        names: sorted, unique.
-        shapes: one per name, in the same order.
+    Attributes
+    ----------
+    names : sorted, unique.
+    shapes : one per name, in the same order.
     """
 
     names: tuple[str, ...]
@@ -65,11 +66,14 @@ class Layout:
 def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
     """Lays named floating-point arrays end to end in the order of their sorted names.
 
-    Returns:
-        The vector, float32 [P], a fresh copy; and its layout.
+    Returns
+    -------
+    The vector, float32 [P], a fresh copy; and its layout.
 
-    Raises:
-        LayoutError: an array is not of a floating-point type (a silent cast of integers would lose bits).
+    Raises
+    ------
+    LayoutError
+        An array is not of a floating-point type (a silent cast of integers would lose bits).
     """
     names = tuple(sorted(arrays))
     layout = Layout(names, tuple(tuple(arrays[name].shape) for name in names))
@@ -79,21 +83,6 @@ def flatten(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
             raise LayoutError(f"array {name!r} is {arrays[name].dtype}, expected a floating-point type")
         vector[part] = arrays[name].reshape(-1)
     return vector, layout
-
-
-def unflatten(vector: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
-    """The inverse of `flatten`: named float32 arrays, copies that do not share the vector's memory.
-
-    Raises:
-        LayoutError: the vector is not float32 [layout.size].
-    """
-    if vector.shape != (layout.size,) or vector.dtype != np.float32:
-        raise LayoutError(f"vector is {vector.dtype} {vector.shape}, expected float32 ({layout.size},)")
-    parts = layout.slices()
-    return {
-        name: vector[parts[name]].reshape(shape).copy()
-        for name, shape in zip(layout.names, layout.shapes, strict=True)
-    }
 
 
 def digest(vector: np.ndarray) -> bytes:

@@ -19,13 +19,15 @@ _A, _B = ".lora_A.", ".lora_B."
 def lora_merge_error(layout: Layout, adapters: Sequence[np.ndarray]) -> float | None:
     """|| mean(B_i A_i) - mean(B_i) mean(A_i) || / || mean(B_i A_i) ||, Frobenius, over all layers together.
 
-    Args:
-        layout: of the adapters; A [r, in] and B [out, r] are found by peft's names.
-        adapters: float32 [P] each, at least one.
+    Parameters
+    ----------
+    layout : of the adapters; A [r, in] and B [out, r] are found by peft's names.
+    adapters : float32 [P] each, at least one.
 
-    Returns:
-        None where the layout has no pair of factors (a frozen A, an r x r core): averages are exact then. 0.0 where
-        all products are zero, as at the start of a run.
+    Returns
+    -------
+    None where the layout has no pair of factors (a frozen A, an r x r core): averages are exact then. 0.0 where all
+    products are zero, as at the start of a run.
     """
     slices, shapes = layout.slices(), dict(zip(layout.names, layout.shapes, strict=True))
     pairs = [(name, name.replace(_A, _B)) for name in layout.names if _A in name]

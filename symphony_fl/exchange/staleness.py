@@ -22,7 +22,10 @@ def staleness(round: int, heard: int) -> int:
 def staleness_weight(stale: int, power: float, most: int) -> float:
     """(1 + s)^-a, in (0, 1]; 0 beyond the bound.
 
-    Args:
-        stale: s, at least 0. power: a, at least 0; 0 weighs all alike. most: the bound on s.
+    Parameters
+    ----------
+    stale : s, at least 0.
+    power : a, at least 0; 0 weighs all alike.
+    most : the bound on s.
     """
     return 0.0 if stale > most else float((1.0 + stale) ** -power)

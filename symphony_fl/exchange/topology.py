@@ -27,11 +27,12 @@ class TopologyError(ValueError):
 class Topology:
     """A sequence of undirected graphs over agents 0 .. N-1, one per round, repeating after `period` rounds.
 
-    Args:
-        name: for messages and summaries.
-        agents: N, at least 2.
-        graph_of: the graph of a round.
-        period: rounds after which the sequence repeats; None where each round is drawn afresh.
+    Parameters
+    ----------
+    name : for messages and summaries.
+    agents : N, at least 2.
+    graph_of : the graph of a round.
+    period : rounds after which the sequence repeats; None where each round is drawn afresh.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Topology:
     def rounds_to_agreement(self, factor: float = 1000.0) -> int:
         """Rounds of pure mixing until the disagreement has shrunk by `factor` from any start.
 
-        Raises:
-            TopologyError: `factor` is not above 1, or the graphs never join everybody.
+        Raises
+        ------
+        TopologyError
+            `factor` is not above 1, or the graphs never join everybody.
         """
         if not factor > 1:
             raise TopologyError(f"factor={factor}: must be above 1")
@@ -258,16 +261,19 @@ def build_topology(
 ) -> Topology:
     """The topology of a run; the same arguments give the same graphs on every agent.
 
-    Args:
-        name: one of `TOPOLOGIES`.
-        agents: N, at least 2.
-        seed: of the random graphs.
-        degree: of k_regular, fresh_k_regular (a new graph each round) and small_world.
-        probability: of rewiring, small_world only.
-        edges: pairs of agents, for `edges` only.
+    Parameters
+    ----------
+    name : one of `TOPOLOGIES`.
+    agents : N, at least 2.
+    seed : of the random graphs.
+    degree : of k_regular, fresh_k_regular (a new graph each round) and small_world.
+    probability : of rewiring, small_world only.
+    edges : pairs of agents, for `edges` only.
 
-    Raises:
-        TopologyError: unknown name, or arguments that give no connected graph.
+    Raises
+    ------
+    TopologyError
+        Unknown name, or arguments that give no connected graph.
     """
     if name not in TOPOLOGIES:
         raise TopologyError(f"topology={name!r}: must be one of {', '.join(TOPOLOGIES)}")

@@ -4,9 +4,9 @@ paradigms.py             what is compared: recipes by name, on the same model, t
 runner.py                paradigms x seeds through real `flwr run`; what is done is not run again
 rows.py, timing.py       a finished run as figures
 statistics.py            means over seeds with their intervals, paired differences
-columns.py, tables.py    the tables, as data and as Markdown
-figures.py, heatmaps.py  the plots; drawing.py: their look, and how they become SVG
+columns.py, tables.py    the tables
+figures.py, heatmaps.py  the plots
 machine.py               what the experiment ran on
-report.py                the page; template.html: its form
+report.py                the page; template.html: its contents
 frontier.py              `symphony frontier`: accuracy against bytes over many settings of the exchange
 """

@@ -1,32 +1,14 @@
-"""What tables are made of: rows by paradigm and seed, cells with their intervals, and the Markdown of a table."""
+"""What tables are made of: rows by paradigm and seed, cells with their intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from symphony_fl.experiment.paradigms import BY_NAME, PARADIGMS
 from symphony_fl.experiment.rows import Row
 from symphony_fl.experiment.statistics import Estimate, estimate, paired
 
 NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table under one heading; cells are text. `note` says what the columns are."""
-
-    key: str
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-
-    def markdown(self) -> str:
-        """As GitHub shows it, the note below."""
-        lines = [f"**{self.title}**", "", f"| {' | '.join(self.head)} |", "|" + "---|" * len(self.head)]
-        lines += [f"| {' | '.join(row)} |" for row in self.rows]
-        return "\n".join([*lines, "", self.note])
 
 
 class Rows:

@@ -8,27 +8,36 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from symphony_fl.experiment.columns import Rows
-from symphony_fl.experiment.drawing import color_of, grid_of, hide_unused, legend, new_figure
 from symphony_fl.experiment.paradigms import BY_NAME
+from symphony_fl.reports.drawing import (
+    GREY,
+    band_entry,
+    grid_of,
+    hide_unused,
+    legend,
+    logarithmic,
+    mean_band,
+    new_figure,
+    thousands,
+)
 
 Curve = Sequence[Sequence[float]]
 FEW = 12  # points that are all marked
 SAMPLES = "completions trained on, whole network"
+SEEDS = "lowest to highest seed"
 
 
 def accuracy_over_samples(rows: Rows) -> Figure:
     figure = new_figure(8, 4.4)
     axes = figure.add_subplot()
     _curves(axes, rows, "accuracy")
-    _samples(axes)
+    thousands(axes, SAMPLES)
     axes.set(ylabel="held-out accuracy", ylim=(0, 1))
-    legend(figure, axes, 4)
+    legend(figure, 4)
     return figure
 
 
@@ -36,9 +45,9 @@ def reward_over_samples(rows: Rows) -> Figure:
     figure = new_figure(8, 4.4)
     axes = figure.add_subplot()
     _curves(axes, rows, "reward", markers=False)
-    _samples(axes)
+    thousands(axes, SAMPLES)
     axes.set(ylabel="mean reward of a round's rollouts", ylim=(0, 1))
-    legend(figure, axes, 4)
+    legend(figure, 4)
     return figure
 
 
@@ -56,12 +65,11 @@ def accuracy_over_bytes(rows: Rows) -> Figure:
             _line(axes, name, points)
         else:
             final = rows.values(name, "accuracy/mean").values()
-            axes.axhline(sum(final) / len(final), color=color_of(name), linestyle="--", label=name)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(LogFormatter())  # plain numbers, between decades where there are few
-    axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
-    axes.set(xlabel="kB sent per agent so far", ylabel="held-out accuracy", ylim=(0, 1))
-    legend(figure, axes, 4)
+            axes.axhline(sum(final) / len(final), color=BY_NAME[name].color, linestyle="--", label=name)
+    band_entry(axes, SEEDS)
+    logarithmic(axes, "kB sent per agent so far")
+    axes.set(ylabel="held-out accuracy", ylim=(0, 1))
+    legend(figure, 4)
     return figure
 
 
@@ -75,8 +83,9 @@ def accuracy_over_time(rows: Rows) -> Figure:
         curves = own if all(own) else [row["curves"]["accuracy/seconds/free"] for row in rows.of(name)]
         points = _bands([(seconds / 60, accuracy) for seconds, accuracy in curve] for curve in curves)
         _line(axes, name, points, style=style)
+    band_entry(axes, SEEDS)
     axes.set(xlabel="simulated minutes", ylabel="held-out accuracy", ylim=(0, 1))
-    legend(figure, axes, 4)
+    legend(figure, 4)
     return figure
 
 
@@ -88,10 +97,10 @@ def drift_and_staleness(rows: Rows) -> Figure:
         (right, "staleness", "staleness, rounds or steps"),
     ):
         _curves(axes, rows, name, markers=False)
-        _samples(axes)
+        thousands(axes, SAMPLES)
         axes.set(ylabel=label)
         axes.set_ylim(bottom=0)
-    _legend_of_all(figure, rows)
+    legend(figure, 4)
     return figure
 
 
@@ -103,9 +112,9 @@ def similarity_over_samples(rows: Rows) -> Figure:
     _curves(right, rows, "similarity/updates")
     right.set(ylabel="mean cosine over pairs", title="between agents' updates")
     for axes in (left, right):
-        _samples(axes)
-        axes.axhline(0, color="#808080", linewidth=0.8)
-    _legend_of_all(figure, rows)
+        thousands(axes, SAMPLES)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+    legend(figure, 4)
     return figure
 
 
@@ -127,14 +136,14 @@ def accuracy_by_difficulty(rows: Rows) -> Figure:
                 axes.plot(
                     *zip(*points, strict=True),
                     style,
-                    color=color_of(name),
+                    color=BY_NAME[name].color,
                     marker=BY_NAME[name].marker,
                     label=label,
                 )
         last = max(last, *both["trained"], 0)
-    axes.axvline(last + 0.5, color="#808080", linewidth=0.8)
+    axes.axvline(last + 0.5, color=GREY, linewidth=0.8)
     axes.set(xlabel="difficulty (letters, digits)", ylabel="accuracy after training", ylim=(0, 1.02))
-    legend(figure, axes, 4)
+    legend(figure, 4)
     return figure
 
 
@@ -150,7 +159,7 @@ def agent_traces(rows: Rows) -> Figure:
             _trace(axes, name, trace["reward"], ":", 0.5)
         axes.set_title(f"{name}, seed {first['seed']}", fontsize=9)
         axes.set_ylim(0, 1)
-        axes.xaxis.set_major_formatter(_thousands())
+        thousands(axes, "")
     hide_unused(panels, len(rows.paradigms))
     figure.supxlabel(SAMPLES, fontsize=9)
     figure.supylabel("accuracy (full), reward (dotted)", fontsize=9)
@@ -168,10 +177,10 @@ def accuracy_by_seed(rows: Rows) -> Figure:
             [place] * len(values),
             linestyle="",
             marker=BY_NAME[name].marker,
-            color=color_of(name),
+            color=BY_NAME[name].color,
         )
         middle = sum(values.values()) / len(values)
-        axes.plot([middle, middle], [place - 0.3, place + 0.3], color=color_of(name))
+        axes.plot([middle, middle], [place - 0.3, place + 0.3], color=BY_NAME[name].color)
     axes.set_yticks(range(len(rows.paradigms)), list(reversed(rows.paradigms)))
     axes.set_xlabel("held-out accuracy after training, one mark per seed")
     return figure
@@ -182,6 +191,7 @@ def _curves(axes: Axes, rows: Rows, curve: str, markers: bool = True) -> None:
         points = _bands(row["curves"][curve] for row in rows.of(name))
         if points:
             _line(axes, name, points, markers)
+    band_entry(axes, SEEDS)
 
 
 def _line(
@@ -191,10 +201,8 @@ def _line(
     markers: bool = True,
     style: str = "-",
 ) -> None:
-    x, low, middle, high = zip(*points, strict=True)
     marker = BY_NAME[name].marker if markers or len(points) <= FEW else None
-    axes.plot(x, middle, style, color=color_of(name), marker=marker, label=name)
-    axes.fill_between(x, low, high, color=color_of(name), alpha=0.15, linewidth=0)
+    mean_band(axes, points, name, BY_NAME[name].color, marker=marker, style=style)
 
 
 def _bands(curves: Iterable[Curve]) -> list[tuple[float, float, float, float]]:
@@ -212,23 +220,4 @@ def _bands(curves: Iterable[Curve]) -> list[tuple[float, float, float, float]]:
 
 def _trace(axes: Axes, name: str, curve: Curve, style: str, alpha: float) -> None:
     if curve:
-        axes.plot(*zip(*curve, strict=True), style, color=color_of(name), alpha=alpha, linewidth=1.2)
-
-
-def _samples(axes: Axes) -> None:
-    axes.set_xlabel(SAMPLES, fontsize=9)
-    axes.xaxis.set_major_formatter(_thousands())
-
-
-def _thousands() -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
-
-
-def _legend_of_all(figure: Figure, rows: Rows) -> None:
-    """For figures of which no single panel shows all paradigms."""
-    handles: dict[str, Artist] = {}
-    for axes in figure.axes:
-        found, labels = axes.get_legend_handles_labels()
-        handles |= dict(zip(labels, found, strict=True))
-    shown = [name for name in rows.paradigms if name in handles]
-    figure.legend([handles[name] for name in shown], shown, loc="outside lower center", ncols=4, fontsize=9)
+        axes.plot(*zip(*curve, strict=True), style, color=BY_NAME[name].color, alpha=alpha, linewidth=1.2)

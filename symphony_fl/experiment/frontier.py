@@ -14,8 +14,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.reports.drawing import GREY, INK, logarithmic, new_figure, save_png
+from symphony_fl.reports.tables import Table
 
 BASELINE = "fedavg"
 """The point all others are compared with: Flower's FedAvg on the same adapters in float32."""
@@ -26,25 +29,25 @@ POINTS: tuple[str, ...] = (
     "isolated",
     # rules
     "gossip",
-    "gossip exchange.selection=cyclic exchange.density=0.05 exchange.coding=bfloat16",
+    "gossip exchange.selection=cyclic exchange.selection.density=0.05 exchange.codec=bfloat16",
     "gossip exchange.rule=delta",
-    "gossip exchange.rule=delta exchange.scaling=sum exchange.coding=bfloat16",
-    "gossip exchange.rule=noloco topology.name=random_pairs",
+    "gossip exchange.rule=delta exchange.rule.scaling=sum exchange.codec=bfloat16",
+    "gossip exchange.rule=noloco topology=random_pairs",
     "choco",
     "sparta",
     # bits and density of the shared state
-    "default exchange.selection=dense exchange.coding=int4",
+    "default exchange.selection=dense exchange.codec=int4",
     "default exchange.selection=dense",
-    "default exchange.density=0.1",
+    "default exchange.selection.density=0.1",
     "default",
-    "default exchange.density=0.02",
-    "default exchange.coding=int4",
+    "default exchange.selection.density=0.02",
+    "default exchange.codec=int4",
     "epidemic",
     # adapters
-    "default exchange.density=0.1 adapter.rank=4",
-    "default exchange.density=0.2 adapter.rank=2",
-    "default exchange.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
-    "default exchange.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
+    "default exchange.selection.density=0.1 adapter.rank=4",
+    "default exchange.selection.density=0.2 adapter.rank=2",
+    "default exchange.selection.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
+    "default exchange.selection.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
 )
 """Rule x density x bits x adapter on the default job; every point trains as many steps on as many samples."""
 
@@ -63,7 +66,7 @@ class Figures:
 
 
 def point_recipe(point: str, seed: int) -> Recipe:
-    """The checked recipe of a point, such as "default exchange.density=0.1"; raises RecipeError."""
+    """The checked recipe of a point, such as "default exchange.selection.density=0.1"; raises RecipeError."""
     name, *overrides = point.split()
     return check_recipe(load_recipe(name, [*overrides, f"seed={seed}"]))
 
@@ -111,27 +114,35 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> list[Figures]:
 
 def frontier_table(found: Sequence[Figures]) -> str:
     """Markdown; a star marks the points nobody beats in both."""
-    lines = [
-        "| | recipe and overrides | seeds | accuracy | kB per agent, sent + received | fewer bytes than FedAvg |",
-        "|---|---|---|---|---|---|",
-    ]
-    for item in found:
-        ratio = "-" if item.ratio is None else f"{item.ratio:.1f}x"
-        accuracy = f"{item.accuracy:.3f} ± {item.spread:.3f}"
-        cells = (
+    head = (
+        "",
+        "recipe and overrides",
+        "seeds",
+        "accuracy",
+        "kB per agent, sent + received",
+        "fewer bytes than FedAvg",
+    )
+    rows = tuple(
+        (
             "*" if item.best else "",
             f"`{item.point}`",
             str(item.seeds),
-            accuracy,
+            f"{item.accuracy:.3f} ± {item.spread:.3f}",
             f"{item.kilobytes:,.1f}",
+            "-" if item.ratio is None else f"{item.ratio:.1f}x",
         )
-        lines.append(f"| {' | '.join(cells)} | {ratio} |")
-    return "\n".join(lines)
+        for item in found
+    )
+    return Table("frontier", "", head, rows).markdown()
 
 
 def plot_frontier(found: Sequence[Figures], path: Path) -> Path:
     """Accuracy over bytes on a logarithmic scale, the frontier drawn through."""
-    figure = Figure(figsize=(10, 6), dpi=120, layout="constrained")
+    return save_png(lambda: _figure(found), path)
+
+
+def _figure(found: Sequence[Figures]) -> Figure:
+    figure = new_figure(10, 6)
     axes = figure.add_subplot()
     sent = [item for item in found if item.kilobytes]
     for item in sent:
@@ -139,19 +150,15 @@ def plot_frontier(found: Sequence[Figures], path: Path) -> Path:
             item.kilobytes, item.accuracy, yerr=item.spread, marker="o", capsize=2, label=item.point
         )
     best = [item for item in sent if item.best]
-    axes.plot(
-        [item.kilobytes for item in best], [item.accuracy for item in best], color="black", linewidth=0.8
-    )
+    axes.plot([item.kilobytes for item in best], [item.accuracy for item in best], color=INK, linewidth=0.8)
     for item in found:
         if not item.kilobytes:
-            axes.axhline(item.accuracy, linestyle=":", color="grey", label=item.point)
+            axes.axhline(item.accuracy, linestyle=":", color=GREY, label=item.point)
     axes.set(xlabel="kB per agent, sent + received", ylabel="held-out accuracy, all skills")
     if sent:  # else there is nothing on the scale: agents that learn alone are lines
-        axes.set_xscale("log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.savefig(path)
-    return path
+        logarithmic(axes, "kB per agent, sent + received")
+    figure.legend(fontsize="x-small", loc="outside right upper")
+    return figure
 
 
 def _accuracies(rows: Sequence[Mapping[str, Any]], point: str) -> list[float]:

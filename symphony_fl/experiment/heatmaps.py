@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from symphony_fl.experiment.columns import Rows
-from symphony_fl.experiment.drawing import grid_of, hide_unused, new_figure
 from symphony_fl.experiment.rows import Row
-
-COLORS = "coolwarm"  # blue below 0, red above
+from symphony_fl.reports.drawing import cell_labels, grid_of, hide_unused, new_figure, signed_map
 
 
 def similarity_matrices(rows: Rows) -> Figure:
@@ -27,15 +25,14 @@ def similarity_matrices(rows: Rows) -> Figure:
         for line, key in enumerate(("similarity/updates", "similarity/movements")):
             axes = panels[line][column]
             matrix_NN = np.array(row["matrices"][key])
-            image = axes.imshow(matrix_NN, vmin=-1, vmax=1, cmap=COLORS)
-            _numbers(axes, matrix_NN, 1.0, ".2f")
+            image = signed_map(axes, matrix_NN, 1.0, ".2f")
+            axes.set_aspect("equal")
             axes.set_xticks(range(len(matrix_NN)))
             axes.set_yticks(range(len(matrix_NN)))
             if line == 0:
                 axes.set_title(row["paradigm"], fontsize=9)
             if column == 0:
                 axes.set_ylabel("last updates" if line == 0 else "whole movement", fontsize=9)
-            _bare(axes)
     figure.colorbar(image, ax=panels, label="cosine", shrink=0.7)
     return figure
 
@@ -58,39 +55,10 @@ def affinity_maps(rows: Rows) -> Figure:
 
 def _affinity(axes: Axes, row: Row, limit: float) -> AxesImage:
     affinity_NS = np.array(row["matrices"]["affinity"])
-    image = axes.imshow(affinity_NS, vmin=-limit, vmax=limit, cmap=COLORS, aspect="auto")
-    _numbers(axes, affinity_NS, limit, "+.2f")
-    axes.set_xticks(range(len(row["skills"])), row["skills"], rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(
-        range(len(row["evaluated"])), [f"agent {number}" for number in row["evaluated"]], fontsize=8
-    )
+    image = signed_map(axes, affinity_NS, limit, "+.2f")
+    cell_labels(axes, [f"agent {number}" for number in row["evaluated"]], row["skills"], size=8)
     axes.set_title(f"{row['paradigm']}, seed {row['seed']}", fontsize=9)
-    _bare(axes)
     return image
-
-
-def _numbers(axes: Axes, matrix: np.ndarray, limit: float, form: str) -> None:
-    """Each cell's number where it is not 0, white on dark cells; without the 0 before the point, to fit."""
-    for (line, column), value in np.ndenumerate(matrix):
-        if abs(value) < 0.005:
-            continue
-        color = "white" if abs(value) > 0.6 * limit else "black"
-        axes.text(
-            column,
-            line,
-            format(value, form).replace("0.", "."),
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color=color,
-        )
-
-
-def _bare(axes: Axes) -> None:
-    axes.grid(False)
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
 
 
 def _nothing(why: str) -> Figure:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from symphony_fl.build.centralized import is_centralized
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, RecipeError, did_you_mean, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.explain import did_you_mean
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 
 TRACKING = "symphony-paper"
@@ -160,19 +162,20 @@ def _in_step(recipe: Recipe) -> Recipe:
     if is_centralized(recipe):
         return recipe
     main = load_recipe(GOSSIP)
-    return replace(
-        recipe,
-        rounds=main.rounds,
-        learner=replace(recipe.learner, steps=main.learner.steps),
-        tasks=replace(recipe.tasks, evaluate_every=main.tasks.evaluate_every),
+    return recipe.model_copy(
+        update={
+            "rounds": main.rounds,
+            "learner": recipe.learner.model_copy(update={"steps": main.learner.steps}),
+            "tasks": recipe.tasks.model_copy(update={"evaluate_every": main.tasks.evaluate_every}),
+        }
     )
 
 
 def _on_tiny(recipe: Recipe) -> Recipe:
     """The embedded model on eight of its skills; two are left out, and longer questions are asked."""
     skills = [skill for skill in recipe.tasks.skills if skill not in UNSEEN]
-    tasks = replace(recipe.tasks, skills=skills, unseen=list(UNSEEN), harder=list(HARDER))
-    return replace(recipe, tasks=tasks)
+    tasks = recipe.tasks.model_copy(update={"skills": skills, "unseen": list(UNSEEN), "harder": list(HARDER)})
+    return recipe.model_copy(update={"tasks": tasks})
 
 
 def _on_model(recipe: Recipe, other: Recipe) -> Recipe:
@@ -182,18 +185,21 @@ def _on_model(recipe: Recipe, other: Recipe) -> Recipe:
     paradigms still train on as many samples.
     """
     share = recipe.learner.prompts / load_recipe(GOSSIP).learner.prompts
-    learner = replace(
-        other.learner, steps=recipe.learner.steps, prompts=max(1, round(other.learner.prompts * share))
+    learner = other.learner.model_copy(
+        update={"steps": recipe.learner.steps, "prompts": max(1, round(other.learner.prompts * share))}
     )
     arithmetic = [skill.name for skill in ARITHMETIC]
     left = [name for name in arithmetic if name not in other.tasks.skills]
-    tasks = replace(
-        other.tasks,
-        split=recipe.tasks.split,
-        evaluate_every=recipe.tasks.evaluate_every,
-        unseen=left if set(other.tasks.skills) <= set(arithmetic) else [],
+    tasks = other.tasks.model_copy(
+        update={
+            "split": recipe.tasks.split,
+            "evaluate_every": recipe.tasks.evaluate_every,
+            "unseen": left if set(other.tasks.skills) <= set(arithmetic) else [],
+        }
     )
-    return replace(recipe, model=other.model, adapter=other.adapter, learner=learner, tasks=tasks)
+    return recipe.model_copy(
+        update={"model": other.model, "adapter": other.adapter, "learner": learner, "tasks": tasks}
+    )
 
 
 def _shortened(recipe: Recipe) -> Recipe:
@@ -201,6 +207,8 @@ def _shortened(recipe: Recipe) -> Recipe:
     steps = min(recipe.learner.steps, QUICK_STEPS // 2)
     rounds = QUICK_STEPS // steps
     prompts = max(1, recipe.learner.prompts // 2)
-    learner = replace(recipe.learner, steps=steps, prompts=prompts, samples=4)
-    tasks = replace(recipe.tasks, held_out=min(recipe.tasks.held_out, 10), evaluate_every=max(1, rounds // 2))
-    return replace(recipe, rounds=rounds, learner=learner, tasks=tasks)
+    learner = recipe.learner.model_copy(update={"steps": steps, "prompts": prompts, "samples": 4})
+    tasks = recipe.tasks.model_copy(
+        update={"held_out": min(recipe.tasks.held_out, 10), "evaluate_every": max(1, rounds // 2)}
+    )
+    return recipe.model_copy(update={"rounds": rounds, "learner": learner, "tasks": tasks})

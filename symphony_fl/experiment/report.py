@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.learning import EpisodicOptions
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment import figures, heatmaps
-from symphony_fl.experiment.columns import Rows, Table
-from symphony_fl.experiment.drawing import styled, to_svg
+from symphony_fl.experiment.columns import Rows
 from symphony_fl.experiment.machine import PACKAGES, machine
 from symphony_fl.experiment.paradigms import BY_NAME, Planned, total_samples
 from symphony_fl.experiment.rows import Row, run_row
 from symphony_fl.experiment.tables import all_tables
-from symphony_fl.launch.flower import APP_FOLDER
+from symphony_fl.launch.local_superlink import APP_FOLDER
+from symphony_fl.reports.drawing import styled, to_svg
+from symphony_fl.reports.pages import render as render_page
+from symphony_fl.reports.tables import Table
 from symphony_fl.storage.folders import write_json
 
 BEGIN, END = "<!-- paper tables: begin -->", "<!-- paper tables: end -->"
@@ -62,7 +65,7 @@ PLOTS = {
     ),
     "affinity": Plot(
         heatmaps.affinity_maps,
-        "Agent-task affinity after training: red is better than the agents' mean. Pale maps: all can do the same.",
+        "Agent-task affinity after training: blue is better than the agents' mean. Pale maps: all can do the same.",
     ),
     "similarity": Plot(
         figures.similarity_over_samples,
@@ -70,7 +73,7 @@ PLOTS = {
     ),
     "matrices": Plot(
         heatmaps.similarity_matrices,
-        "Inter-agent cosine similarity of LoRA updates (first seed). Red: the same direction; white: unrelated.",
+        "Inter-agent cosine similarity of LoRA updates (first seed). Blue: the same direction; white: unrelated.",
     ),
     "seeds": Plot(figures.accuracy_by_seed, "Variance across seeds: the closer the marks, the more stable."),
     "traces": Plot(
@@ -122,26 +125,20 @@ def render(
     """The page as HTML: the same arguments give the same text."""
     found = Rows(rows)
     plots = {name: _plot(found, name, plot) for name, plot in PLOTS.items()}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     first = next(iter(recipes.values()))
-    return environment.get_template("template.html").render(
-        asked=asked,
-        machine=on,
-        tables=all_tables(rows),
-        plots=plots,
-        captions={name: plot.caption for name, plot in PLOTS.items()},
-        paradigms=[BY_NAME[name] for name in found.paradigms],
-        recipes=recipes,
-        agents=_agents(first),
-        samples=total_samples(first),
-        seeds=sorted({row["seed"] for row in rows}),
-    )
+    values = {
+        "asked": asked,
+        "machine": on,
+        "tables": all_tables(rows),
+        "plots": plots,
+        "captions": {name: plot.caption for name, plot in PLOTS.items()},
+        "paradigms": [BY_NAME[name] for name in found.paradigms],
+        "recipes": recipes,
+        "agents": _agents(first),
+        "samples": total_samples(first),
+        "seeds": sorted({row["seed"] for row in rows}),
+    }
+    return render_page("template.html", values, Path(__file__).parent)
 
 
 def check_marks(readme: Path) -> None:
@@ -184,7 +181,7 @@ def _agents(recipe: Recipe) -> dict[str, str]:
         "Model": f"{model.name}, {model.dtype}, quantization {model.quantization}, on {model.device}",
         "Adapter": f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, on {', '.join(adapter.targets)}",
         "Memory": f"{recipe.memory.capacity} episodes"
-        if recipe.memory.capacity
+        if isinstance(recipe.memory, EpisodicOptions)
         else "off in this comparison",
         "Tasks": ", ".join(tasks.skills),
         "Held out": f"{tasks.held_out} tasks of each, never trained on; beyond: {', '.join(beyond) or 'none'}",

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from symphony_fl.build.centralized import TRAINER, is_centralized
 from symphony_fl.build.components import held_out_tasks, recipe_rule, recipe_topology
 from symphony_fl.build.generalization import harder_tasks
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.experiment.paradigms import Planned, network_samples
 from symphony_fl.experiment.timing import timed_curves
 from symphony_fl.metrics.affinity import affinity
@@ -130,7 +130,7 @@ def _bytes_and_gains(history: History, recipe: Recipe, curves: dict[str, Any]) -
     parameters = sum(sent.values())
     if is_centralized(recipe):
         parameters = sum(size for agent, size in received.items() if agent != TRAINER)
-    elif recipe.strategy == "fedavg":
+    elif recipe.strategy.name == "fedavg":
         parameters += sum(received.values())
     each = parameters / recipe.agents
     accuracy = curves["accuracy"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from symphony_fl.config.recipe import RecipeError
 from symphony_fl.experiment.paradigms import Planned
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import FLOWER, Runner, runner
 from symphony_fl.storage.folders import closed_run_folder, locked
 
@@ -98,7 +98,7 @@ def _watch(
 def _run_one(run_it: Runner, planned: Planned, folder: Path, say: Say) -> str:
     """Run or resume one; empty, or why it failed."""
     where = run_folder_of(folder, planned)
-    if planned.recipe.strategy == "fedavg" and where.exists():
+    if planned.recipe.strategy.name == "fedavg" and where.exists():
         shutil.rmtree(where)
     try:
         run_it(planned.recipe, where, lambda line: say(f"  {_name(planned)}: {line}"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from symphony_fl.experiment.columns import NOTHING, Rows, Table, by_paradigm, cell, difference, ratio, text
+from symphony_fl.experiment.columns import NOTHING, Rows, by_paradigm, cell, difference, ratio, text
 from symphony_fl.experiment.paradigms import ALONE, BY_NAME, CENTRAL, GOSSIP
 from symphony_fl.experiment.rows import Row
 from symphony_fl.experiment.statistics import estimate, paired, spread
 from symphony_fl.experiment.timing import FREE, LINKS
 from symphony_fl.metrics.paper_metrics import collaboration
+from symphony_fl.reports.tables import Table
 
 TIMED_SHARE = 0.9
 """The share of the upper bound's gain that time is measured to."""

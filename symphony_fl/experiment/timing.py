@@ -6,7 +6,7 @@ a clock of its own while it runs, on the same devices and with transfers that ta
 
 from __future__ import annotations
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import (
     REFERENCE_SECONDS,
@@ -31,7 +31,7 @@ def paper_fleet(agents: int) -> Fleet:
 
 
 def timed_curves(history: History, recipe: Recipe) -> dict[str, list[tuple[float, float]]]:
-    """ "accuracy/seconds/<link>" -> (simulated seconds, accuracy) of every evaluation; none where the strategy cannot
+    """`accuracy/seconds/<link>` -> (simulated seconds, accuracy) of every evaluation; none where the strategy cannot
     be told on that link."""
     accuracy = history.mean("evaluate", "accuracy/mean")
     fleets = {FREE: paper_fleet(recipe.agents)}

@@ -27,8 +27,12 @@ def unpack(data: bytes, what: str, version: int) -> list[Any]:
 
     Memory is bounded by a multiple of the bytes given.
 
-    Raises:
-        WrongVersion: it announces another version. Malformed: anything else but the bytes that `pack` writes.
+    Raises
+    ------
+    WrongVersion
+        It announces another version.
+    Malformed
+        Anything else but the bytes that `pack` writes.
     """
     try:
         fields = msgpack.unpackb(data, raw=False, use_list=True, max_map_len=0, max_ext_len=0)

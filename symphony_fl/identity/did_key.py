@@ -52,8 +52,10 @@ def did_from_public_key(public_key: bytes) -> str:
 def public_key_from_did(did: str) -> bytes:
     """The 32 raw bytes behind an Ed25519 did:key.
 
-    Raises:
-        IdentityError: another method, another kind of key, or a character outside base58btc.
+    Raises
+    ------
+    IdentityError
+        Another method, another kind of key, or a character outside base58btc.
     """
     if not did.startswith(_DID_PREFIX) or len(did) > len(_DID_PREFIX) + 64:
         raise IdentityError(f"not an Ed25519 did:key: {did[:80]!r}")

@@ -28,8 +28,10 @@ def agreement_private_key(private_key: bytes) -> X25519PrivateKey:
 def agreement_public_key(public_key: bytes) -> X25519PublicKey:
     """The X25519 half of an Ed25519 public key of 32 raw bytes.
 
-    Raises:
-        IdentityError: no encoding of a point of the curve's large subgroup that this map is made for.
+    Raises
+    ------
+    IdentityError
+        No encoding of a point of the curve's large subgroup that this map is made for.
     """
     if len(public_key) != KEY_BYTES:
         raise IdentityError(f"a public key has {KEY_BYTES} bytes, got {len(public_key)}")
@@ -45,8 +47,10 @@ def agreement_public_key(public_key: bytes) -> X25519PublicKey:
 def shared_secret(private_key: bytes, public_key: bytes) -> bytes:
     """32 bytes that only the holders of the two Ed25519 private keys can compute; not uniform, so never a key itself.
 
-    Raises:
-        IdentityError: the public key is of low order: everybody could compute that secret.
+    Raises
+    ------
+    IdentityError
+        The public key is of low order: everybody could compute that secret.
     """
     try:
         return agreement_private_key(private_key).exchange(agreement_public_key(public_key))

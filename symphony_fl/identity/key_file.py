@@ -1,4 +1,4 @@
-"""The file that is an agent's identity: its private key, and the changes of keys that led to it.
+r"""The file that is an agent's identity: its private key, and the changes of keys that led to it.
 
     key = "SFLKEY1\\n" | Ed25519 private key (32 raw bytes) | rotations (196 bytes each, `exchange/rotation.py`)
         | SHA-256 of all before (32)

@@ -28,8 +28,10 @@ def new_nonce() -> bytes:
 def prove(private_key: bytes, run: str, nonce: bytes, agent: int) -> bytes:
     """Ed25519 signature, 64 bytes, for whoever greeted with the nonce.
 
-    Raises:
-        ValueError: the nonce has another length.
+    Raises
+    ------
+    ValueError
+        The nonce has another length.
     """
     return load_private_key(private_key).sign(_message(run, nonce, agent))
 
@@ -37,8 +39,10 @@ def prove(private_key: bytes, run: str, nonce: bytes, agent: int) -> bytes:
 def check_proof(did: str, run: str, nonce: bytes, agent: int, proof: bytes) -> None:
     """That the did:key's own key signed this greeting as that agent of the run.
 
-    Raises:
-        BadSignature: it did not.
+    Raises
+    ------
+    BadSignature
+        It did not.
     """
     key = Ed25519PublicKey.from_public_bytes(public_key_from_did(did))
     try:

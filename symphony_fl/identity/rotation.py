@@ -60,11 +60,15 @@ def read_rotations(data: bytes) -> list[Rotation]:
 def follow(did: str, rotations: Sequence[Rotation], counter: int = 0) -> list[Rotation]:
     """The chain of verified rotations that leads on from `did`; empty where none does.
 
-    Args:
-        did: the key an agent is known by. counter: of the rotation that led to it, 0 for none.
+    Parameters
+    ----------
+    did : the key an agent is known by.
+    counter : of the rotation that led to it, 0 for none.
 
-    Raises:
-        BadRotation: what would continue the chain is not signed by both its keys.
+    Raises
+    ------
+    BadRotation
+        What would continue the chain is not signed by both its keys.
     """
     chain: list[Rotation] = []
     while len(chain) < MAX_ROTATIONS:

@@ -23,9 +23,11 @@ def sender_hint(public_key: bytes) -> bytes:
 def signed_message(domain: bytes, run: bytes, body: bytes) -> bytes:
     """What Ed25519 signs: a digest over everything, since it would read a long message twice.
 
-    Args:
-        domain: separates kinds of messages, ends with a zero byte. run: full 16-byte digest of the run.
-        body: every byte that travels before the signature.
+    Parameters
+    ----------
+    domain : separates kinds of messages, ends with a zero byte.
+    run : full 16-byte digest of the run.
+    body : every byte that travels before the signature.
     """
     whole = hashlib.sha512(run)
     whole.update(body)
@@ -35,8 +37,12 @@ def signed_message(domain: bytes, run: bytes, body: bytes) -> bytes:
 def known_signer(senders: Collection[str], hint: bytes, signature: bytes, message: bytes) -> str:
     """The did:key among `senders` with this hint whose key signed the message.
 
-    Raises:
-        UnknownSender: no sender has that hint. BadSignature: one has, and did not sign this.
+    Raises
+    ------
+    UnknownSender
+        No sender has that hint.
+    BadSignature
+        One has, and did not sign this.
     """
     known = False
     for did in senders:

@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.plugins import FILE
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.launch.failure_causes import RAY_LATE, cause
-from symphony_fl.launch.local_superlink import APP_FOLDER as APP_FOLDER
-from symphony_fl.launch.local_superlink import STOP_SECONDS
-from symphony_fl.launch.local_superlink import LaunchError as LaunchError
-from symphony_fl.launch.local_superlink import SuperLink as SuperLink
-from symphony_fl.launch.local_superlink import private_superlink as private_superlink
+from symphony_fl.launch.local_superlink import (
+    APP_FOLDER,
+    STOP_SECONDS,
+    LaunchError,
+    SuperLink,
+)
 from symphony_fl.launch.prebuild import built_meanwhile
 from symphony_fl.launch.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.launch.staging import staged
@@ -55,6 +58,10 @@ def run_recipe(
     """
     if link.connection is not None and recipe.agents_per_node > 1:
         raise RecipeError(f"agents_per_node = {recipe.agents_per_node}: must be 1 on a network of devices")
+    if link.connection is not None and any(entry.startswith(FILE) for entry in recipe.plugins):
+        raise RecipeError(
+            "plugins: must be [] on a network: a device loads no code that a recipe names; install it there"
+        )
     if link.connection is not None:
         status, why = _run_once(link, recipe, folder, progress, app, steps)
     else:

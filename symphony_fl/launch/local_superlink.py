@@ -12,7 +12,6 @@ may enter.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import secrets
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from symphony_fl.launch.credential import credentials, hand_to_flower
+from symphony_fl.launch.die_with_parent import die_with_parent
 from symphony_fl.launch.watchdog import LAUNCHER
 from symphony_fl.storage.private import private_file
 
@@ -130,7 +130,7 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> subpro
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent(signal.SIGKILL),
         )
 
 
@@ -169,8 +169,3 @@ def stop(process: subprocess.Popen[Any]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def _die_with_parent() -> None:
-    """Linux: have the kernel kill the program when we die, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

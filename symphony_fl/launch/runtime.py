@@ -6,7 +6,6 @@ is `strategies/in_process.py`, which is started here, never imported.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,16 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from symphony_fl.config.recipe import Recipe
-from symphony_fl.launch.flower import (
-    APP_FOLDER,
-    LaunchError,
-    last_error,
-    prepare_folder,
-    private_superlink,
-    run_recipe,
-)
-from symphony_fl.launch.local_superlink import stop
+from symphony_fl.config.options import Recipe
+from symphony_fl.launch.flower import last_error, prepare_folder, run_recipe
+from symphony_fl.launch.local_superlink import APP_FOLDER, LaunchError, private_superlink, stop
 from symphony_fl.launch.progress import Progress, Step, Steps, no_steps, pass_on
 from symphony_fl.launch.watchdog import LAUNCHER
 from symphony_fl.storage.folders import private_opener
@@ -121,18 +113,6 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Progress, steps
             file.write(line)
             file.flush()
             pass_on(line, progress, steps)
-
-
-def add_in_process(command: argparse.ArgumentParser) -> None:
-    """The option; `runtime` of what is parsed is one of the two ways."""
-    command.add_argument(
-        "--in-process",
-        dest="runtime",
-        action="store_const",
-        const=IN_PROCESS,
-        default=FLOWER,
-        help="without Flower's and Ray's processes: the same agents and adapters, sooner",
-    )
 
 
 def cores() -> int:

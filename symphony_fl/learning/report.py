@@ -30,21 +30,23 @@ class Attempt:
 class LearnReport:
     """What ``improve`` did; a mean over all its steps unless said otherwise.
 
-    Attributes:
-        reward: over all samples; ``rewards``: the same per skill.
-        loss: before the step's first update.
-        kl: k3 against the base model per token; 0 when no KL term was asked for.
-        grad_norm: before clipping.
-        mismatch: |log-probability when trained - when sampled| per token, before the step's first update. Below 1e-4 in
-            float32; a large one says that the adapter that was trained is not the one that generated.
-        clip_fraction: share of tokens whose ratio lies beyond what the settings let it weigh, before the first update.
-        tokens: sampled in all. steps: asked for.
-        zero_advantage: share of groups whose samples all earned the same.
-        seconds: in all, by phase: generate, score, backward (with its forward), optimizer.
-        cpu_seconds: the same in CPU time of the process; empty where a learner does not measure it.
-        attempts: every completion that was scored, in order.
-        figures: what else a learner has to tell, by metric name.
-        shared: proposals of its own model to be shown to the neighbours.
+    Attributes
+    ----------
+    reward : over all samples; ``rewards``: the same per skill.
+    loss : before the step's first update.
+    kl : k3 against the base model per token; 0 when no KL term was asked for.
+    grad_norm : before clipping.
+    mismatch : |log-probability when trained - when sampled| per token, before the step's first update. Below 1e-4
+        in float32; a large one says that the adapter that was trained is not the one that generated.
+    clip_fraction : share of tokens whose ratio lies beyond what the settings let it weigh, before the first update.
+    tokens : sampled in all.
+    steps : asked for.
+    zero_advantage : share of groups whose samples all earned the same.
+    seconds : in all, by phase: generate, score, backward (with its forward), optimizer.
+    cpu_seconds : the same in CPU time of the process; empty where a learner does not measure it.
+    attempts : every completion that was scored, in order.
+    figures : what else a learner has to tell, by metric name.
+    shared : proposals of its own model to be shown to the neighbours.
     """
 
     reward: float

@@ -17,12 +17,11 @@ N agents, S skills; scores_NS float [N, S] in [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from symphony_fl.learning.memory.episodes import Cell, Counts
+from symphony_fl.learning.memory.episodes import Counts
 
 
 @dataclass(frozen=True)
@@ -60,38 +59,6 @@ def wilson(counts: Counts, z: float = 1.96) -> Capability:
     half = z / scale * math.sqrt(rate * (1 - rate) / attempts + (z / (2 * attempts)) ** 2)
     # Rounding must not put a rate of 0 or 1 outside its own interval.
     return Capability(rate, max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half)), attempts)
-
-
-def capability_vector(counts: Mapping[Cell, Counts], z: float = 1.96) -> dict[str, Capability]:
-    """skill -> capability over all its difficulties, in alphabetical order (`Memory.counts` gives the counts)."""
-    sums: dict[str, Counts] = {}
-    for (skill, _), count in sorted(counts.items()):
-        before = sums.get(skill, Counts(0.0, 0.0))
-        sums[skill] = Counts(before.attempts + count.attempts, before.solved + count.solved)
-    return {skill: wilson(count, z) for skill, count in sums.items()}
-
-
-def score_matrix(vectors: Mapping[str, Mapping[str, Capability]]) -> tuple[list[str], list[str], np.ndarray]:
-    """(DIDs, skills, scores_NS) of a population, both in alphabetical order.
-
-    Raises
-    ------
-    ValueError
-        There is no agent, or the agents were not measured on the same skills.
-    """
-    dids = sorted(vectors)
-    skills = sorted({skill for vector in vectors.values() for skill in vector})
-    if not skills:
-        raise ValueError(
-            f"capability vectors of {len(dids)} agents: must be at least one, with at least one skill"
-        )
-    for did in dids:
-        missing = [skill for skill in skills if skill not in vectors[did]]
-        if missing:
-            raise ValueError(
-                f"capability vector of {did}: lacks {', '.join(missing)}; all must have the same skills"
-            )
-    return dids, skills, np.array([[vectors[did][skill].score for skill in skills] for did in dids])
 
 
 def affinity(scores_NS: np.ndarray) -> np.ndarray:

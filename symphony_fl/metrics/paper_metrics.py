@@ -12,6 +12,7 @@ Accuracies and rewards lie in [0, 1]; bytes are those counted on envelopes, per 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -97,7 +98,7 @@ def samples_to_share(curve: Curve, share: float) -> float | None:
     if last <= first:
         return None
     level = first + share * (last - first)
-    for (x0, y0), (x1, y1) in zip(curve, curve[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
         if y1 >= level:
             return x1 if y1 == y0 else x0 + (level - y0) / (y1 - y0) * (x1 - x0)
     return curve[-1][0]

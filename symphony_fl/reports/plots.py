@@ -13,6 +13,21 @@ from matplotlib.figure import Figure
 from symphony_fl.metrics.affinity import affinity
 from symphony_fl.metrics.capabilities import capability_vectors, network_figures, skill_scores
 from symphony_fl.metrics.history import History
+from symphony_fl.reports.drawing import (
+    ACCURACY,
+    INK,
+    cell_labels,
+    heat_map,
+    legend,
+    mean_band,
+    new_figure,
+    save_png,
+    signed_map,
+    whole_rounds,
+)
+
+NAMED = 8
+"""The most agents whose lines are told apart; of more, the mean and the band show what matters."""
 
 Draw = Callable[[History, Axes], None]
 
@@ -39,31 +54,44 @@ def plot_run(history: History, folder: Path, skills: Sequence[str], held_out: in
         "diversity": partial(_diversity, skills=skills),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return [_save(history, draw, folder / f"{name}.png") for name, draw in plots.items()]
+    return [save_png(partial(_figure, history, draw), folder / f"{name}.png") for name, draw in plots.items()]
 
 
-def _save(history: History, draw: Draw, path: Path) -> Path:
-    # Figure without pyplot: no global state, no display needed.
-    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
-    draw(history, figure.add_subplot())
-    figure.savefig(path)
-    return path
+def overview(history: History) -> Figure:
+    """Accuracy by round and by bytes, side by side."""
+    figure = new_figure(11, 4.4)
+    left, right = figure.subplots(1, 2)
+    _accuracy_by_round(history, left)
+    _accuracy_by_bytes(history, right)
+    return figure
+
+
+def _figure(history: History, draw: Draw) -> Figure:
+    figure = new_figure(7.5, 4.8)
+    axes = figure.add_subplot()
+    draw(history, axes)
+    entries = len(axes.get_legend_handles_labels()[1])
+    if entries:
+        legend(figure, entries if entries <= 5 else -(-entries // 2))
+    return figure
 
 
 def _lines(history: History, axes: Axes, kind: str, metric: str) -> None:
-    """One thin line per agent, a thick one for their mean."""
-    per_agent: dict[int, list[tuple[int, float]]] = {}
+    """One thin line per agent, a thick one for their mean, and a band from the lowest to the highest agent."""
+    per_agent: dict[int, dict[int, float]] = {}
     for event in history.events(kind):
         if metric in event.metrics:
-            per_agent.setdefault(event.agent, []).append((event.round, event.metrics[metric]))
-    for agent, points in sorted(per_agent.items()):
-        axes.plot(*zip(*points, strict=True), linewidth=0.8, alpha=0.7, label=f"agent {agent}")
-    mean = history.mean(kind, metric)
-    axes.plot(list(mean), list(mean.values()), color="black", linewidth=2, label="mean")
-    axes.set_xlabel("round")
-    axes.grid(alpha=0.3)
-    if len(per_agent) <= 8:
-        axes.legend(fontsize="small")
+            per_agent.setdefault(event.agent, {})[event.round] = event.metrics[metric]
+    if len(per_agent) <= NAMED:
+        for agent, points in sorted(per_agent.items()):
+            axes.plot(*zip(*points.items(), strict=True), linewidth=0.8, label=f"agent {agent}")
+    bands = []
+    for number, mean in history.mean(kind, metric).items():
+        values = [points[number] for points in per_agent.values() if number in points]
+        bands.append((float(number), min(values), mean, max(values)))
+    if bands:
+        mean_band(axes, bands, "mean", INK, band="lowest to highest agent")
+    whole_rounds(axes)
 
 
 def _accuracy_by_round(history: History, axes: Axes) -> None:
@@ -75,14 +103,9 @@ def _accuracy_by_bytes(history: History, axes: Axes) -> None:
     for event_agent in sorted({event.agent for event in history.events("evaluate")}):
         events = [event for event in history.events("evaluate") if event.agent == event_agent]
         sent = [history.total("bytes/sent", event.round).get(event_agent, 0.0) / 1000 for event in events]
-        axes.plot(
-            sent,
-            [event.metrics["accuracy/mean"] for event in events],
-            marker=".",
-            label=f"agent {event_agent}",
-        )
+        accuracy = [event.metrics["accuracy/mean"] for event in events]
+        axes.plot(sent, accuracy, marker=".", label=f"agent {event_agent}")
     axes.set(xlabel="kB sent by the agent", ylabel="held-out accuracy, all skills", ylim=(0, 1))
-    axes.grid(alpha=0.3)
 
 
 def _reward(history: History, axes: Axes) -> None:
@@ -99,9 +122,9 @@ def _drift(history: History, axes: Axes) -> None:
 def _skills(history: History, axes: Axes, skills: Sequence[str]) -> None:
     """Final accuracy, agents x skills."""
     agents, scores_NS = skill_scores(history, history.rounds("evaluate")[-1], skills)
-    image = axes.imshow(scores_NS, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    image = heat_map(axes, scores_NS, (0, 1), ACCURACY)
     axes.figure.colorbar(image, ax=axes, label="accuracy")
-    _label_cells(axes, agents, skills)
+    cell_labels(axes, [f"agent {agent}" for agent in agents], skills)
     _mark_cells(axes, _own_cells(history, agents, skills), "o", color="white", markersize=4)
     axes.set_title("final held-out accuracy (dot: trained by the agent itself)", fontsize="medium")
 
@@ -113,9 +136,9 @@ def _expertise(history: History, axes: Axes, skills: Sequence[str], held_out: in
     affinity_NS = affinity(scores_NS)
     # Where all agents are alike, differences below one task must not be painted as large ones.
     limit = max(float(np.abs(affinity_NS).max()), 1 / held_out)
-    image = axes.imshow(affinity_NS, vmin=-limit, vmax=limit, cmap="coolwarm_r", aspect="auto")
+    image = signed_map(axes, affinity_NS, limit)
     axes.figure.colorbar(image, ax=axes, label="accuracy - mean over agents")
-    _label_cells(axes, agents, skills)
+    cell_labels(axes, [f"agent {agent}" for agent in agents], skills)
     _mark_cells(axes, _own_cells(history, agents, skills), "o", color="black", markersize=4)
     vectors = capability_vectors(history, last, skills, held_out)
     mean_S = scores_NS.mean(axis=0)
@@ -138,15 +161,9 @@ def _diversity(history: History, axes: Axes, skills: Sequence[str]) -> None:
     figures = [network_figures(skill_scores(history, number, skills)[1]) for number in rounds]
     for name in ("diversity", "specialisation", "affinity/mean_abs"):
         axes.plot(rounds, [figure[name] for figure in figures], marker=".", label=name)
-    axes.set(xlabel="round", ylabel="each 0 to 1 at most")
+    whole_rounds(axes)
+    axes.set(ylabel="each 0 to 1 at most")
     axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-
-
-def _label_cells(axes: Axes, agents: Sequence[int], skills: Sequence[str]) -> None:
-    axes.set_xticks(range(len(skills)), skills, rotation=45, ha="right")
-    axes.set_yticks(range(len(agents)), [f"agent {agent}" for agent in agents])
 
 
 def _own_cells(history: History, agents: Sequence[int], skills: Sequence[str]) -> set[tuple[int, int]]:

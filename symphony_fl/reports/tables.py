@@ -1,11 +1,53 @@
-"""Results as text: the summary of a run and the comparison of several."""
+"""Tables as text, Markdown or HTML; and two of them: the summary of a run and the comparison of several."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
+
+from symphony_fl.reports.pages import render
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text cells under a head.
+
+    Parameters
+    ----------
+    key : short name, unique in a page
+    title : above the table; "" for none
+    head, rows : cells
+    note : says what the columns are, below the table
+    """
+
+    key: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def text(self) -> str:
+        """For a terminal: columns aligned, indented by two spaces, without title and note."""
+        lines = (self.head, *self.rows) if any(self.head) else self.rows
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n" + "\n".join(
+            "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def markdown(self) -> str:
+        """As GitHub shows it: title, table, note."""
+        lines = [self.head, ("---",) * len(self.head), *self.rows]
+        table = ("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        parts = (f"**{self.title}**" if self.title else "", "\n".join(table), self.note)
+        return "\n\n".join(filter(None, parts))
+
+    def html(self) -> str:
+        """As an element of a page; backticks become <code>."""
+        return render("table.html", {"table": self})
 
 
 def summary_table(result: Mapping[str, Any]) -> str:
@@ -28,22 +70,16 @@ def summary_table(result: Mapping[str, Any]) -> str:
         ("plots", f"{result['folder']}/plots"),
         ("MLflow", "symphony dashboard  (or: make dashboard), then http://127.0.0.1:5000"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+    return Table("summary", "", ("", ""), tuple(rows)).text()
 
 
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """`comparison` for a terminal."""
+    return comparison(runs).text()
+
+
+def comparison(runs: Sequence[Mapping[str, Any]]) -> Table:
     """One row per recipe: mean and standard deviation over seeds."""
-    lines = comparison_cells(runs)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n" + "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-
-
-def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Head, then one row per recipe: mean and standard deviation over seeds."""
     head = (
         "recipe",
         "seeds",
@@ -54,7 +90,7 @@ def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]
         "kB received",
         "s",
     )
-    lines: list[tuple[str, ...]] = [head]
+    lines: list[tuple[str, ...]] = []
     for name in dict.fromkeys(item["recipe"] for item in runs):
         done = [item for item in runs if item["recipe"] == name and item["status"] == "completed"]
         failed = sum(item["recipe"] == name for item in runs) - len(done)
@@ -73,7 +109,7 @@ def comparison_cells(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]
                 f"{mean(item['seconds'] for item in done):.0f}",
             )
         )
-    return lines
+    return Table("comparison", "", head, tuple(lines))
 
 
 def ways(results: Iterable[Mapping[str, Any]]) -> str:

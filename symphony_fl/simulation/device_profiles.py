@@ -11,7 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from symphony_fl.config.recipe import Recipe, RecipeError, did_you_mean
+from symphony_fl.config.explain import did_you_mean
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 
 BYTES_PER_MEGABIT = 125_000
 SAMPLES_OF_SECONDS = (
@@ -150,7 +152,7 @@ def recipe_fleet(recipe: Recipe) -> Fleet:
     RecipeError
         An entry of the lists says nothing, or the lists are longer than there are agents.
     """
-    clock, agents = recipe.clock, recipe.agents
+    clock, agents = recipe.virtual_clock, recipe.agents
     for name in ("speeds", "bandwidths", "availability"):
         count = len(getattr(clock, name))
         if count > agents:
@@ -178,7 +180,7 @@ def recipe_fleet(recipe: Recipe) -> Fleet:
 
 def round_seconds(recipe: Recipe, agent: int, round: int) -> float:
     """Virtual seconds that an agent's round takes, transfers and outages aside: the same for everyone who asks."""
-    options = recipe.clock
+    options = recipe.virtual_clock
     mean = options.seconds_per_round / agent_speeds(options.speeds, recipe.agents)[agent]
     return drawn(mean, options.jitter, recipe.seed, agent, round)
 
@@ -230,7 +232,7 @@ def check_hardware(recipe: Recipe) -> Fleet:
     for agent, item in enumerate(fleet.agents):
         if needed is not None and item.memory is not None and needed > item.memory:
             raise RecipeError(
-                f"clock.speeds = {recipe.clock.speeds[agent % len(recipe.clock.speeds)]!r}: has "
+                f"clock.speeds = {recipe.virtual_clock.speeds[agent % len(recipe.virtual_clock.speeds)]!r}: has "
                 f"{item.memory / 2**30:.0f} GiB, must hold the weights of {recipe.model.name}, "
                 f"{needed / 2**30:.1f} GiB (model.dtype, model.quantization)"
             )

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.strategy import VirtualClockOptions
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import Fleet, recipe_fleet, round_samples
 
@@ -86,12 +87,14 @@ def alone(fleet: Fleet, round: Traffic, start: float) -> float:
 
 def workers(fleet: Fleet, round: Traffic, start: float) -> float:
     """Agent 0 trains on older samples while the others generate the next ones in equal shares (section 6.2, one step
-    and two steps): max(end(t, d + c(0, n) + u) of agent 0, max over the w others of end(t, d + c(n / w, 0) + u))."""
+    and two steps; lag 1 and more): max(end(t, d + c(0, n) + u) of agent 0, max over the w others of
+    end(t, d + c(n / w, 0) + u))."""
     return max(_generated(fleet, round, start), _trained(fleet, round, start))
 
 
 def in_turn(fleet: Fleet, round: Traffic, start: float) -> float:
-    """The others generate in equal shares, then agent 0 trains on that: as `workers`, one after the other."""
+    """The others generate in equal shares, then agent 0 trains on that (lag 0): with s the end of the last of the
+    w others, max over them of end(t, d + c(n / w, 0) + u), the round ends at end(s, d + c(0, n) + u) of agent 0."""
     return _trained(fleet, round, _generated(fleet, round, start))
 
 
@@ -129,11 +132,14 @@ def barrier_of(recipe: Recipe) -> Barrier:
     TimeError
         Its strategy has none.
     """
-    if recipe.strategy == "centralized" and recipe.agents == 1:
+    if recipe.strategy.name == "centralized" and recipe.agents == 1:
         return alone
-    if recipe.strategy not in BARRIERS:
-        raise TimeError(f"strategy = {recipe.strategy!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
-    return BARRIERS[recipe.strategy]
+    name = recipe.strategy.name
+    if name == "centralized" and not recipe.centralized.lag:
+        return in_turn
+    if name not in BARRIERS:
+        raise TimeError(f"strategy = {name!r}: must be one of async_gossip, {', '.join(BARRIERS)}")
+    return BARRIERS[name]
 
 
 def round_ends(rounds: Iterable[Traffic], fleet: Fleet, barrier: Barrier) -> dict[int, float]:
@@ -199,7 +205,7 @@ def _traffic(history: History, recipe: Recipe) -> list[Traffic]:
 
 def _own_clock(history: History, recipe: Recipe, fleet: Fleet) -> dict[int, float]:
     """The clock when the last agent was evaluated for a round."""
-    if recipe.clock.kind == "virtual" and recipe_fleet(recipe) != fleet:
+    if isinstance(recipe.clock, VirtualClockOptions) and recipe_fleet(recipe) != fleet:
         raise TimeError("async_gossip: ran on other devices or links; run it again with these in its clock")
     seconds: dict[int, float] = {}
     for event in history.events("evaluate"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from symphony_fl.config.recipe import RecipeError
@@ -15,13 +13,13 @@ SECONDS, PATIENCE = 3600.0, 60  # for all of a run's entries; for one request
 CLAIM_SECONDS = 2.0
 
 
-def replay_runs(options: argparse.Namespace) -> int:
-    """Bring what a tracking store missed there, from the folders of runs."""
-    if options.run == "all":
+def replay_runs(run: str, uri: str | None) -> int:
+    """Bring what a tracking store missed there, from the folder of a run, or of all; the exit status."""
+    if run == "all":
         folders = sorted(path.parent for path in (symphony_folder() / "runs").glob(f"*/{ENTRIES}"))
     else:
-        folders = [_folder(options.run)]
-    done = [_replay_one(folder, options.uri) for folder in folders]
+        folders = [_folder(run)]
+    done = [_replay_one(folder, uri) for folder in folders]
     return 0 if all(done) else 1
 
 
@@ -68,19 +66,6 @@ def _deliver(spool: Spool, folder: Path, uri: str) -> None:
         replay(spool, Store(uri, spool.state), folder, SECONDS, PATIENCE)
     except StoreAway as error:
         print(f"  {error}")
-
-
-def add_replay(
-    command: Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser],
-) -> None:
-    """The subcommand."""
-    sub = command("replay", replay_runs)
-    sub.add_argument(
-        "run", metavar="RUN|all", help="folder or name of a run; all: every run under ~/.symphony-fl/runs"
-    )
-    sub.add_argument(
-        "--uri", help="the store, where it is another one by now (none of the run must be there yet)"
-    )
 
 
 def _folder(named: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from symphony_fl.config.recipe import RecipeError, did_you_mean
+from symphony_fl.config.explain import did_you_mean
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.tracking.mlflow_store import StoredRun, find_runs
 from symphony_fl.tracking.tracker import RESULTS
 

@@ -77,11 +77,10 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.tracking.delivery import SpoolDelivery
 from symphony_fl.tracking.spool import PARENT, Spool
 
@@ -177,7 +176,7 @@ class Tracker:
 
     def _create(self, recipe: Recipe, run: str) -> None:
         key, at = secrets.token_hex(8), _now()
-        params = {name: str(value)[:MAX_PARAM] for name, value in flat_items(asdict(recipe)).items()}
+        params = {name: str(value)[:MAX_PARAM] for name, value in flat_items(recipe.model_dump()).items()}
         # One entry, and so one line: a kill leaves all of it or nothing.
         entry = {
             "do": "create",
@@ -202,15 +201,15 @@ def run_tags(recipe: Recipe) -> dict[str, str]:
     return {
         "recipe": recipe.name,
         "recipe.digest": recipe.digest,
-        "paradigm": recipe.strategy,
-        "strategy": recipe.strategy,
+        "paradigm": recipe.strategy.name,
+        "strategy": recipe.strategy.name,
         "agents": str(recipe.agents),
         "model": recipe.model.name,
         "topology": recipe.topology.name,
-        "rule": recipe.exchange.rule,
-        "selection": recipe.exchange.selection,
-        "density": str(recipe.exchange.density),
-        "coding": recipe.exchange.coding,
+        "rule": recipe.exchange.rule.name,
+        "selection": recipe.exchange.selection.name,
+        "density": str(recipe.density),
+        "coding": recipe.exchange.codec.name,
         "seed": str(recipe.seed),
     }
 

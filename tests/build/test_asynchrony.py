@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from symphony_fl.build.asynchrony import kept_outboxes, last_round
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.simulation.device_profiles import agent_speeds, round_seconds, speed_of
 
@@ -41,23 +41,23 @@ def test_rounds_reach_as_far_as_one_agent_can_go_and_homes_keep_what_may_be_aske
     ("override", "said"),
     [
         ("exchange.rule=noloco", "exchange.rule = 'noloco': must be one of average, delta, choco, epidemic"),
-        ("exchange.combine=senders", "exchange.combine = 'senders': must be 'agents'"),
+        ("exchange.rule.combine=senders", "exchange.rule.combine = 'senders': must be 'agents'"),
         ("exchange.robust=median", "exchange.robust = 'median': must be 'none'"),
-        ("reward.shared=baseline", "reward.shared = 'baseline': must be 'off'"),
-        ("topology.name=one_peer_exponential", "topology.name = 'one_peer_exponential': must be a graph"),
-        ("topology.name=fresh_k_regular", "topology.name = 'fresh_k_regular'"),
+        ("reward=shared", "reward = 'shared': must be 'local'"),
+        ("topology=one_peer_exponential", "topology = 'one_peer_exponential': must be a graph"),
+        ("topology=fresh_k_regular", "topology = 'fresh_k_regular'"),
         (
-            "async_gossip.start_with=5 clock.kind=wall",
-            "async_gossip.start_with = 5: must be at most agents, 4",
+            "strategy.start_with=5 clock=wall",
+            "strategy.start_with = 5: must be at most agents, 4",
         ),
-        ("async_gossip.start_with=3", "async_gossip.start_with = 3: must be 0 with the virtual clock"),
+        ("strategy.start_with=3", "strategy.start_with = 3: must be 0 with the virtual clock"),
         ("clock.speeds=[rtx490]", "clock.speeds = 'rtx490'"),
         ("clock.speeds=[0]", "clock.speeds = '0': must be above 0"),
         ("clock.speeds=[nan]", "clock.speeds = 'nan': must be above 0"),
         ("clock.speeds=[1,1,1,1,1]", "clock.speeds: has 5 entries"),
-        ("clock.kind=sun", "clock.kind = 'sun'"),
+        ("clock=sun", "clock = 'sun': unknown"),
         ("clock.seconds_per_round=0", "clock.seconds_per_round = 0.0: must be above 0"),
-        ("async_gossip.max_staleness=-1", "async_gossip.max_staleness = -1"),
+        ("strategy.max_staleness=-1", "strategy.max_staleness = -1"),
     ],
 )
 def test_what_cannot_be_asynchronous_is_refused_by_name(override: str, said: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.build.centralized import children, dealt, depth, hands_on, parts_of, rollout_seed, workers
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import RecipeError, load_recipe
 
 
@@ -49,23 +49,23 @@ def test_weights_reach_everyone_who_is_there_once(agents: int, fanout: int, data
     [
         ("async1_centralized", "tasks.split=disjoint", "tasks.split = 'disjoint': must be 'all'"),
         ("async1_centralized", "learner.steps=2", "learner.steps = 2: must be 1"),
-        ("async1_centralized", "learner.name=trl", "learner.name = 'trl': must be 'grpo'"),
+        ("async1_centralized", "learner=trl", "learner = 'trl': must be 'grpo'"),
         ("async1_centralized", "exchange.selection=topk", "exchange.selection = 'topk': must be 'dense'"),
-        ("async1_centralized", "centralized.momentum=0.5", "centralized.momentum = 0.5: must be 0"),
+        ("async1_centralized", "strategy.momentum=0.5", "strategy.momentum = 0.5: must be 0"),
         (
             "async1_centralized",
-            "centralized.slack=65",
-            "centralized.slack = 65: must be at least 0 and at most 64",
+            "strategy.slack=65",
+            "strategy.slack = 65: must be at least 0 and at most 64",
         ),
         (
             "async1_centralized",
-            "centralized.parts=2",
-            "centralized.parts = 2: must be from the number of workers, 3",
+            "strategy.parts=2",
+            "strategy.parts = 2: must be from the number of workers, 3",
         ),
         (
             "sync_centralized",
-            "centralized.lag=1",
-            "centralized.lag = 1: must be 0 where there are no workers",
+            "strategy.lag=1",
+            "strategy.lag = 1: must be 0 where there are no workers",
         ),
         ("default", "agents=1", "agents = 1: must be at least 2, but for strategy 'centralized'"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.build.generalization import harder_tasks, unseen_tasks
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.learning.tasks.task_sampler import is_reserved

@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from clients.agents.agent import Agent, Report
+from clients.agents.agent import Agent
 from clients.home.home import Home
-from symphony_fl.config.recipe import Recipe, load_recipe
+from clients.protocol.report import Report
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 
 PAIR = ("agents=2", "rounds=4", "learner.prompts=8", "tasks.skills=[reverse,sort]")
 PLAY = (
+    "memory=episodic",
+    "memory=episodic",
     "memory.capacity=500",
-    "curriculum.name=learnability",
-    "selfplay.enabled=true",
+    "curriculum=learnability",
+    "selfplay=cells",
     "selfplay.bootstrap=60",
 )
 
@@ -46,11 +51,16 @@ def _rounds(folder: Path, *overrides: str, rounds: int = 3) -> tuple[np.ndarray,
     return _open(folder, 0, recipe).state.adapter, reports
 
 
-def test_the_shared_reward_changes_the_update_by_its_weight_only(tmp_path: Path) -> None:
-    off, _ = _rounds(tmp_path / "off")
-    zero, reports = _rounds(tmp_path / "zero", "reward.shared=baseline", "reward.weight=0")
-    half, _ = _rounds(tmp_path / "half", "reward.shared=baseline", "reward.weight=0.5")
-    assert np.array_equal(off, zero), "a weight of 0 is the paper's local reward alone, to the bit"
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """Agent 0's adapter with neither memory nor shared reward."""
+    return _rounds(tmp_path_factory.mktemp("alone"))[0]
+
+
+def test_the_shared_reward_changes_the_update_by_its_weight_only(tmp_path: Path, alone: np.ndarray) -> None:
+    zero, reports = _rounds(tmp_path / "zero", "reward=shared", "reward.use=baseline", "reward.weight=0")
+    half, _ = _rounds(tmp_path / "half", "reward=shared", "reward.use=baseline", "reward.weight=0.5")
+    assert np.array_equal(alone, zero), "a weight of 0 is the paper's local reward alone, to the bit"
     assert not np.array_equal(zero, half)
     told = reports[2].metrics
     assert 0 <= told["reward_shared/reverse"] <= 1 and 0 <= told["reward_shared/sort"] <= 1
@@ -59,7 +69,9 @@ def test_the_shared_reward_changes_the_update_by_its_weight_only(tmp_path: Path)
 
 def test_a_liar_is_cut_off_by_the_honest(tmp_path: Path) -> None:
     """Agent 0 of a ring of four hears 1 and 3: of three values the middle one counts."""
-    recipe = load_recipe("smoke", [*PAIR[1:], "agents=4", "tasks.split=all", "reward.shared=baseline"])
+    recipe = load_recipe(
+        "smoke", [*PAIR[1:], "agents=4", "tasks.split=all", "reward=shared", "reward.use=baseline"]
+    )
     agents = [_open(tmp_path, number, recipe) for number in range(4)]
     roster = {agent.number: agent.did for agent in agents}
     mail = {"1/1/0": agents[1].train(1).outbox["0"]}
@@ -91,10 +103,11 @@ def test_self_play_remembers_and_repeats_a_killed_round(tmp_path: Path) -> None:
     assert calm.train(2).adapter == killed
 
 
-def test_replay_and_curriculum_draw_from_memory(tmp_path: Path) -> None:
-    plain, _ = _rounds(tmp_path / "plain", "memory.capacity=500")
-    replayed, _ = _rounds(tmp_path / "replay", "memory.capacity=500", "memory.replay=0.5")
-    learnable, _ = _rounds(tmp_path / "learnable", "memory.capacity=500", "curriculum.name=learnability")
-    forgetful, _ = _rounds(tmp_path / "none")
-    assert np.array_equal(plain, forgetful), "remembering alone changes nothing"
+def test_replay_and_curriculum_draw_from_memory(tmp_path: Path, alone: np.ndarray) -> None:
+    plain, _ = _rounds(tmp_path / "plain", "memory=episodic", "memory.capacity=500")
+    replayed, _ = _rounds(tmp_path / "replay", "memory=episodic", "memory.capacity=500", "memory.replay=0.5")
+    learnable, _ = _rounds(
+        tmp_path / "learnable", "memory=episodic", "memory.capacity=500", "curriculum=learnability"
+    )
+    assert np.array_equal(plain, alone), "remembering alone changes nothing"
     assert not np.array_equal(plain, replayed) and not np.array_equal(plain, learnable)

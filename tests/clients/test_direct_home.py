@@ -15,7 +15,8 @@ from clients.home.home import Home
 from clients.protocol.messages import ADDRESSES, CONFIG, OUTBOX, unpack_details, unpack_envelopes
 from clients.service.service import Service
 from clients.transport.endpoint import Endpoint
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 
 pytest.importorskip("iroh")
 

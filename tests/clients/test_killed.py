@@ -9,7 +9,7 @@ from centre import Network, play
 from killing import Killing
 
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import digest
 
@@ -17,7 +17,7 @@ SMALL = (
     "agents=2", "rounds=2", "learner.steps=1", "learner.prompts=2", "tasks.held_out=1", "tasks.evaluate_every=1",
     "tracking.agents=false",
 )  # fmt: skip
-CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "centralized.momentum=0.3"))
+CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "strategy.momentum=0.3"))
 RUNS = {
     "default": ("default", ()),
     "gossip": ("gossip", ()),

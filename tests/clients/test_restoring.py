@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from device import greeting, order
 
-from clients.home.home import COPY, STATE, Home, HomeError
+from clients.home.founding import HomeError
+from clients.home.home import COPY, STATE, Home
 from clients.protocol.messages import CONFIG, OUTBOX, unpack_details, unpack_envelopes
 from clients.service.service import Service
 from symphony_fl.config.recipe import load_recipe

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symphony_fl.build.components import agent_skills, check_recipe
-from symphony_fl.config.recipe import (
-    RECIPES_FOLDER,
-    Recipe,
-    RecipeError,
-    load_recipe,
-    recipe_from_json,
-    recipe_names,
-)
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.build.components import agent_skills
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RECIPES_FOLDER, RecipeError, load_recipe, recipe_from_json, recipe_names
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -31,36 +28,39 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("exchange.densty=0.1", "unknown key 'exchange.densty'; did you mean 'density'"),
+        ("exchange.densty=0.1", "unknown key 'exchange.densty'; did you mean 'exchange.selection.density'"),
         ("rouds=3", "unknown key 'rouds'; did you mean 'rounds'"),
         ("rounds=many", "rounds"),
         ("rounds=2.5", "rounds"),
         ("rounds=null", "rounds"),
-        ("model=3", "model = 3: must be a mapping"),
-        ("exchange.density=0", "exchange.density = 0.0: must be above 0 and at most 1"),
-        ("exchange.density=2", "exchange.density = 2.0: must be above 0 and at most 1"),
-        ("exchange.density=nan", "exchange.density = nan"),
+        ("model=3", "model = '3': must be a mapping"),
+        ("exchange.selection.density=0", "exchange.selection.density = 0.0: must be above 0 and at most 1"),
+        ("exchange.selection.density=2", "exchange.selection.density = 2.0: must be above 0 and at most 1"),
+        ("exchange.selection.density=nan", "exchange.selection.density = nan"),
         (
-            "exchange.schedule=adaptive exchange.selection=cyclic",
+            "exchange.selection.schedule=adaptive exchange.selection=cyclic",
             "cyclic: needs a density that the round alone",
         ),
-        ("exchange.schedule=budget exchange.budget=20", "budget=20: no entry fits"),
-        ("exchange.schedule=falling", "exchange.schedule = 'falling'"),
-        ("selfplay.enabled=true", "memory.capacity = 0: must be above 0 for selfplay.enabled"),
-        ("curriculum.name=learnability", "memory.capacity = 0: must be above 0 for curriculum.name"),
-        ("memory.replay=0.5", "memory.capacity = 0"),
         (
-            "memory.capacity=9 selfplay.enabled=true selfplay.group=3",
+            "exchange.selection.schedule=budget exchange.selection.schedule.bytes=20",
+            "budget=20: no entry fits",
+        ),
+        ("exchange.selection.schedule=falling", "exchange.selection.schedule = 'falling': unknown"),
+        ("selfplay=cells", "memory = 'none': must be 'episodic' for selfplay = 'cells'"),
+        ("curriculum=learnability", "memory = 'none': must be 'episodic' for curriculum = 'learnability'"),
+        ("memory.replay=0.5", "memory.replay: 'none' has no option 'replay'; 'episodic' has it"),
+        (
+            "memory=episodic curriculum=learnability selfplay=cells selfplay.group=3",
             "learner.prompts = 16: must be a multiple",
         ),
-        ("memory.capacity=9 selfplay.enabled=true learner.name=trl", "learner.name = 'trl': must be 'grpo'"),
-        ("memory.capacity=9 selfplay.enabled=true tasks.skills=[code_deduction]", "must be 0 for skill"),
+        ("memory=episodic selfplay=cells learner=trl", "learner = 'trl': must be 'grpo'"),
+        ("memory=episodic selfplay=cells tasks.skills=[code_deduction]", "must be 0 for skill"),
         ("adversary.agents=[4] adversary.attack=scale", "adversary.agents = 4: must be 0 to 3"),
         ("adversary.attack=bribe", "adversary.attack = 'bribe': unknown"),
         ("agents=1", "agents = 1: must be at least 2"),
-        ("topology.name=rign", "topology.name = 'rign': unknown; did you mean 'ring'"),
+        ("topology=rign", "topology = 'rign': unknown; did you mean 'ring'"),
         ("exchange.rule=avrage", "exchange.rule = 'avrage': unknown; did you mean 'average'"),
-        ("exchange.coding=int7", "exchange.coding = 'int7': unknown"),
+        ("exchange.codec=int7", "exchange.codec = 'int7': unknown"),
         ("exchange.selection=all", "exchange.selection = 'all': unknown"),
         ("strategy=gosip", "strategy = 'gosip': unknown; did you mean 'gossip'"),
         ("tasks.skills=[ad]", "tasks.skills = 'ad': unknown"),
@@ -85,7 +85,40 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ),
         ("tasks.held_out=90000", "tasks.held_out = 90000: must be at least 1 and at most 500"),
         ("model.name=/no/such/folder", "model.name = '/no/such/folder': no such folder"),
-        ("topology.name=hypercube agents=6", "hypercube"),
+        ("topology=hypercube agents=6", "hypercube"),
+        ("exchange.rule.gamma=0.9", "unknown key 'exchange.gamma'; did you mean 'exchange.rule.gamma'"),
+        ("exchange.rule.pull=7", "exchange.rule.pull: 'epidemic' has no option 'pull'; 'noloco' has it"),
+        (
+            "exchange.rule=delta exchange.rule.scaling=nonsense",
+            "exchange.rule.scaling = 'nonsense': unknown; known",
+        ),
+        (
+            "topology.degree=9",
+            "topology.degree: 'ring' has no option 'degree'; 'k_regular', 'fresh_k_regular' and",
+        ),
+        ("topology=edges", "topology.edges = []: must be pairs"),
+        ("seed=010", "seed = '010': must be an integer without leading zeros"),
+        ("agents=yes", "agents = 'yes': must be an integer"),
+        ("exchange.rule.keep=yes", "exchange.rule.keep = 'yes': must be true or false"),
+        ("learner.ratio_cap=3", "learner.ratio_cap = 3.0: acts only where learner.ratio is 'truncated'"),
+        ("adversary.agents=[1]", "adversary.attack = 'none': must say what agents [1] send"),
+        ("adversary.attack=scale", "adversary.agents = []: must name the agents that attack by 'scale'"),
+        ("reward=shared reward.use=both", "reward.use = 'both': must be 'baseline' where selfplay is 'none'"),
+        ("strategy=isolated reward=shared", "reward = 'shared': must be 'local' for strategy 'isolated'"),
+        ("reward=shared reward.use=baseline learner=trl", "learner = 'trl': must be 'grpo' for reward"),
+        ("memory=episodic selfplay=cells", "curriculum = 'uniform': must be 'learnability' for selfplay"),
+        (
+            "memory=episodic memory.replay=0.1 curriculum=learnability selfplay=cells",
+            "memory.replay = 0.1: must be 0 for selfplay",
+        ),
+        (
+            "exchange.rule.combine=senders exchange.robust=median",
+            "exchange.rule.combine = 'senders': must be 'agents' for exchange.robust = 'median'",
+        ),
+        (
+            "exchange.rule=average exchange.robust=clip exchange.robust.agreement=2",
+            "exchange.robust.agreement = 2.0: acts only with exchange.rule = 'epidemic'",
+        ),
         ("density", "override 'density': must look like key=value"),
     ],
 )
@@ -151,7 +184,7 @@ def test_a_received_mapping_is_parsed_or_refused(values: dict[str, object]) -> N
 def test_disjoint_skills_are_dealt_out_once() -> None:
     recipe = load_recipe("default")
     hands = [agent_skills(recipe, agent) for agent in range(recipe.agents)]
-    assert sorted(sum(hands, [])) == sorted(recipe.tasks.skills)
+    assert sorted(functools.reduce(operator.iadd, hands, [])) == sorted(recipe.tasks.skills)
     assert sorted(len(hand) for hand in hands) == [2, 2, 3, 3]
 
 

@@ -86,8 +86,8 @@ def test_out_of_step_one_killed_one_away_for_a_minute_and_all_are_there_at_the_e
     run, rounds = tmp_path / f"async-{transport}", 24
     result = _begin(
         loopback, run, f"agents={AGENTS}", f"rounds={rounds}", f"tasks.evaluate_every={rounds}",
-        "strategy=async_gossip", "clock.kind=wall", "exchange.encryption=edge", f"exchange.transport={transport}",
-        "async_gossip.deadline_floor=15",
+        "strategy=async_gossip", "clock=wall", "exchange.encryption=edge", f"exchange.transport={transport}",
+        "strategy.deadline_floor=15",
     )  # fmt: skip
     loopback.wait(lambda: min(_own(run, agent) for agent in range(AGENTS)) >= 2, 300)
     loopback.kill("d1", "clients.service.agent_process")
@@ -115,7 +115,7 @@ def test_a_reply_cut_off_in_the_middle_holds_up_no_other_agent(loopback: Behind,
     run, rounds = tmp_path / "cut", 24
     result = _begin(
         loopback, run, f"agents={AGENTS}", f"rounds={rounds}", f"tasks.evaluate_every={rounds}",
-        "strategy=async_gossip", "clock.kind=wall", "async_gossip.deadline_floor=15", "exchange.coding=float32",
+        "strategy=async_gossip", "clock=wall", "strategy.deadline_floor=15", "exchange.codec=float32",
     )  # fmt: skip
     loopback.wait(lambda: min(_own(run, agent) for agent in range(AGENTS)) >= 2, 300)
     loopback.forwarder.hold_after(30_000)  # within a reply of 100 kB, beside which the node sends little

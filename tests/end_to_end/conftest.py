@@ -10,9 +10,10 @@ import pytest
 from in_this_process import run_here
 from tracking_store import new_store
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink, private_superlink
 from symphony_fl.launch.runtime import InProcess
 
 RunRecipe = Callable[..., dict[str, Any]]

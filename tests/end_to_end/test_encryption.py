@@ -12,8 +12,8 @@ from hostile_relay import hostile_relay
 from clients.home.home import Home
 
 Run = Callable[..., dict[str, Any]]
-EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1", "exchange.coding=sign",
-            "agents=4", "rounds=3", "tracking.agents=false")  # fmt: skip
+EXCHANGE = ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.1",
+            "exchange.codec=sign", "agents=4", "rounds=3", "tracking.agents=false")  # fmt: skip
 
 
 def test_a_hostile_relay_changes_nothing_and_every_attempt_is_named(

@@ -9,9 +9,10 @@ from hostile_agent import agents_with_a_traitor
 from in_this_process import run_here
 from mlflow import MlflowClient
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import SuperLink, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink, private_superlink
 
 REFUSED = {
     "truncated", "oversized", "replayed", "bad_signature", "malformed", "wrong_run", "wrong_layout", "bomb",
@@ -22,7 +23,7 @@ REFUSED = {
 def test_hostile_envelopes_are_refused_by_name_and_the_run_completes(
     symphony_home: Path, tmp_path: Path
 ) -> None:
-    exchange = ("exchange.selection=topk", "exchange.density=0.1", "exchange.coding=float32")
+    exchange = ("exchange.selection=topk", "exchange.selection.density=0.1", "exchange.codec=float32")
     folder = tmp_path / "run"
     result = run_here("smoke", ["rounds=3", *exchange], folder, agents_with_a_traitor(folder))
 

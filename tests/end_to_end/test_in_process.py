@@ -22,7 +22,7 @@ from kill_all import kill_all
 from clients.home.founding import found
 from strategies.roster import RosterError
 from symphony_fl.config.recipe import load_recipe
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import InProcess
 from symphony_fl.metrics.history import History
 
@@ -65,7 +65,7 @@ def test_killed_while_agents_learn_and_resumed(run_in_process: Run, tmp_path: Pa
     workers = children_of(server, "clients.worker_pool")
     assert len(workers) == 3, "a template and two workers"
     os.kill(server.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(workers, timeout=10)
+    _gone, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
     assert process.wait(timeout=60) == 1 and "run ended with status -9" in log.read_text()
     booked = max(History(folder / "history.jsonl").rounds("train"))
@@ -174,5 +174,5 @@ def test_begun_in_one_way_and_resumed_in_the_other(run_in_process: Run, tmp_path
 
 @pytest.mark.slow
 def test_the_wall_clock_works_as_well(run_in_process: Run) -> None:
-    result = run_in_process("async_gossip", *SMALL, "clock.kind=wall")
+    result = run_in_process("async_gossip", *SMALL, "clock=wall")
     assert result["status"] == "completed" and sum(result["own_rounds"].values()) == 2 * 4

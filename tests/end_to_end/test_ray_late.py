@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from checkout import copy_checkout
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.failure_causes import RAY_LATE
-from symphony_fl.launch.flower import LaunchError, private_superlink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import LaunchError, private_superlink
 
 PATIENT = "START_SECONDS = 180.0"
 IMPATIENT = """

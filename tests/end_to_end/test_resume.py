@@ -18,7 +18,7 @@ import pytest
 from kill_all import kill_all
 
 from clients.home.home import Home
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import prepare_folder
 
@@ -129,5 +129,5 @@ def test_killed_ten_times_and_resumed(run: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_trainer_and_its_workers_killed_and_resumed(run: Run, tmp_path: Path) -> None:
     """The trainer is at a step, its workers at the next; a kill may find it one behind that."""
-    more = ("agents=3", "learner.prompts=8", "tasks.held_out=2", "centralized.momentum=0.3")
+    more = ("agents=3", "learner.prompts=8", "tasks.held_out=2", "strategy.momentum=0.3")
     _killed_and_resumed(run, tmp_path, 3, 16, "async2_decentralized", more, spread=2)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from symphony_fl.cli.main import main
-from symphony_fl.launch.flower import LaunchError
+from symphony_fl.launch.local_superlink import LaunchError
 
 Run = Callable[..., dict[str, Any]]
 
@@ -47,8 +47,8 @@ def test_a_run_that_cannot_work_is_reported_as_failed(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["exchange.densty=1", "rounds=x", "exchange.density=0", "exchange.density=2", "topology.name=star", "agents=1",
-     "model.name=/no/such/folder"],
+    ["exchange.densty=1", "rounds=x", "exchange.selection.density=0", "topology=star", "topology.degree=2",
+     "agents=1", "model.name=/no/such/folder"],
 )  # fmt: skip
 def test_a_recipe_is_refused_in_one_line_before_any_work(
     override: str, symphony_home: Path, capsys: pytest.CaptureFixture[str]

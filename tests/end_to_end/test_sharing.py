@@ -12,7 +12,7 @@ import pytest
 
 SHARING = (
     "agents=2", "rounds=3", "learner.prompts=16", "learner.steps=2", "tasks.skills=[reverse,sort]",
-    "memory.capacity=500", "curriculum.name=learnability", "selfplay.enabled=true", "selfplay.bootstrap=150",
+    "memory=episodic", "memory.capacity=500", "curriculum=learnability", "selfplay=cells", "selfplay.bootstrap=150",
     "selfplay.share=4",
 )  # fmt: skip
 

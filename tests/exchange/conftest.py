@@ -7,17 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from symphony_fl.exchange.codecs.codec import build_codec
 from symphony_fl.exchange.flat import Layout
-from symphony_fl.exchange.messages.envelope import Expectation, Sealed, Session, seal
+from symphony_fl.exchange.messages.envelope import Sealed, seal
+from symphony_fl.exchange.messages.session import Expectation, Session
 from symphony_fl.exchange.selection.selection import build_selection
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
-
-# Timings on shared cores say nothing about the code, and the same examples each time make failures repeatable.
-settings.register_profile("exchange", deadline=None, derandomize=True)
-settings.load_profile("exchange")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.broadcast import Copy, Publisher, Subscriber
 from symphony_fl.exchange.codecs.codec import CODECS, build_codec
@@ -53,7 +54,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     whole_every=st.sampled_from([0, 1, 3]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_copy_is_the_same_to_the_last_bit(
     coding: str, momentum: float, density: float, lag: int, whole_every: int, seed: int
 ) -> None:

@@ -17,8 +17,8 @@ from symphony_fl.exchange.topology import build_topology
         ("choco", "dense", 1.0, "sign", 0.4, 300),
         ("choco", "dense", 1.0, "int2", 0.6, 200),
         ("choco", "topk", 0.2, "float32", 0.3, 800),
-        ("choco", "topk", 0.1, "int4", 0.15, 1500),
-        ("choco", "random", 0.2, "int8", 0.08, 1200),
+        pytest.param("choco", "topk", 0.1, "int4", 0.15, 1500, marks=pytest.mark.slow),
+        pytest.param("choco", "random", 0.2, "int8", 0.08, 1200, marks=pytest.mark.slow),
     ],
 )
 def test_choco_reaches_the_true_mean_through_any_compression(

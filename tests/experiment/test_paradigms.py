@@ -39,7 +39,7 @@ def test_samples_by_hand() -> None:
 def test_unequal_paradigms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     real = paradigms.network_samples
     monkeypatch.setattr(
-        paradigms, "network_samples", lambda recipe: real(recipe) + (recipe.strategy == "isolated")
+        paradigms, "network_samples", lambda recipe: real(recipe) + (recipe.strategy.name == "isolated")
     )
     with pytest.raises(RecipeError, match="samples of the paradigms differ.*default 61,440, isolated 61,455"):
         plan(["default", "isolated"], [0], "tiny", False)
@@ -55,12 +55,12 @@ def test_another_model_brings_its_adapter_learner_and_tasks() -> None:
         assert recipe.tasks.skills == model.tasks.skills
         assert recipe.tasks.unseen == ["smaller", "next_number"]
         assert recipe.learner.learning_rate == model.learner.learning_rate
-        assert recipe.learner.steps == (1 if recipe.strategy == "centralized" else 8)
+        assert recipe.learner.steps == (1 if recipe.strategy.name == "centralized" else 8)
 
 
 def test_agents_that_learn_exchange_and_evaluate_equally_often() -> None:
     found = {item.paradigm: item.recipe for item in plan(list(paradigms.BY_NAME), [0], "tiny", False)}
-    learning = [recipe for recipe in found.values() if recipe.strategy != "centralized"]
+    learning = [recipe for recipe in found.values() if recipe.strategy.name != "centralized"]
     assert {(r.rounds, r.learner.steps, r.tasks.evaluate_every, r.agents) for r in learning} == {
         (15, 8, 3, 4)
     }
@@ -73,8 +73,8 @@ def test_the_papers_models_can_be_planned(model: str) -> None:
     try:
         planned = plan(["default", "isolated"], [0], model, False)
     except (RecipeError, ModelError) as error:  # 4 bit is refused on processors on which it trains wrongly
-        assert "nf4" in str(error)
-        return
+        assert "nf4" in str(error) and load_recipe(model).model.quantization == "nf4"
+        pytest.skip(f"this processor cannot train in 4 bit: {error}")
     assert {item.recipe.model.name for item in planned} == {load_recipe(model).model.name}
 
 

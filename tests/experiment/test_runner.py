@@ -34,7 +34,7 @@ def test_done_is_what_completed_with_this_very_recipe(tmp_path: Path, planned: P
     assert result_of(tmp_path, planned) is None
     _finish(tmp_path, planned, "completed", planned.recipe.digest)
     assert result_of(tmp_path, planned) is not None
-    changed = replace(planned, recipe=replace(planned.recipe, rounds=9))
+    changed = replace(planned, recipe=planned.recipe.model_copy(update={"rounds": 9}))
     assert run_folder_of(tmp_path, changed) != run_folder_of(tmp_path, planned)
 
 

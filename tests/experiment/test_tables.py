@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from symphony_fl.experiment.columns import NOTHING, Table
+from symphony_fl.experiment.columns import NOTHING
 from symphony_fl.experiment.rows import Row
 from symphony_fl.experiment.tables import all_tables
+from symphony_fl.reports.tables import Table
 
 
 def _cell(table: Table, recipe: str, column: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,14 +54,27 @@ def test_a_forgery_beside_the_true_statement_changes_nothing() -> None:
     assert [step.new for step in follow(DIDS[0], forged + read_rotations(FIRST))] == [DIDS[1]]
 
 
-@given(st.binary(max_size=3 * ROTATION_BYTES))
-def test_garbage_is_refused_or_moves_nobody(data: bytes) -> None:
-    try:
-        rotations = read_rotations(data)
-    except Truncated:
-        assert len(data) % ROTATION_BYTES
-        return
-    assert follow(DIDS[0], rotations) == []
+def test_garbage_is_refused_or_moves_nobody() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(
+        st.binary(max_size=3 * ROTATION_BYTES)
+        | st.integers(1, 3).flatmap(
+            lambda n: st.binary(min_size=n * ROTATION_BYTES, max_size=n * ROTATION_BYTES)
+        )
+    )
+    def read(data: bytes) -> None:
+        try:
+            rotations = read_rotations(data)
+        except Truncated:
+            outcomes["refused"] += 1
+            assert len(data) % ROTATION_BYTES
+            return
+        outcomes["read"] += bool(rotations)
+        assert follow(DIDS[0], rotations) == []
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_counters_out_of_range() -> None:

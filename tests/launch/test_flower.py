@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from symphony_fl.config.recipe import RecipeError, load_recipe
-from symphony_fl.launch.flower import SuperLink, run_recipe
+from symphony_fl.launch.flower import run_recipe
+from symphony_fl.launch.local_superlink import SuperLink
 
 NOWHERE = SuperLink({}, "a-network")
 

@@ -12,9 +12,7 @@ from symphony_fl.learning.memory.episodes import Counts
 from symphony_fl.metrics.affinity import (
     Capability,
     affinity,
-    capability_vector,
     diversity,
-    score_matrix,
     specialisation,
     wilson,
 )
@@ -58,24 +56,6 @@ def test_wilson_covers_what_it_says() -> None:
 def test_impossible_counts_are_refused(counts: Counts) -> None:
     with pytest.raises(ValueError, match="solved = .* of attempts"):
         wilson(counts)
-
-
-def test_a_capability_vector_adds_up_difficulties() -> None:
-    counts = {("sort", 1): Counts(10, 9), ("add", 1): Counts(4, 1), ("sort", 2): Counts(30, 1)}
-    assert capability_vector(counts) == {"add": wilson(Counts(4, 1)), "sort": wilson(Counts(40, 10))}
-
-
-def test_a_population_as_a_matrix() -> None:
-    one, half = wilson(Counts(2, 2)), wilson(Counts(2, 1))
-    dids, skills, scores_NS = score_matrix(
-        {"did:b": {"sort": one, "add": half}, "did:a": {"add": one, "sort": one}}
-    )
-    assert (dids, skills) == (["did:a", "did:b"], ["add", "sort"])
-    assert scores_NS.tolist() == [[1.0, 1.0], [0.5, 1.0]]
-    with pytest.raises(ValueError, match="did:a: lacks sort"):
-        score_matrix({"did:b": {"sort": one, "add": half}, "did:a": {"add": one}})
-    with pytest.raises(ValueError, match="0 agents"):
-        score_matrix({})
 
 
 def test_affinity_is_the_distance_to_the_mean() -> None:

@@ -13,10 +13,12 @@ from deadlines import in_time
 from clients.agents import executor_credit as credit
 from clients.agents.agent import Agent
 from clients.agents.task_sharing import TaskSharing, waiting
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from strategies.recorder import METRIC_NAME
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.messages.task_message import SharedTask, seal_task_message
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 from symphony_fl.learning.executors.allowance import Allowance
@@ -40,8 +42,10 @@ def recipe_of(share: int = 32) -> Recipe:
                 "rounds=40",
                 "learner.prompts=8",
                 f"tasks.skills=[{SKILL},code_deduction,reverse]",
+                "memory=episodic",
+                "memory=episodic",
                 "memory.capacity=500",
-                "selfplay.enabled=true",
+                "selfplay=cells",
                 "selfplay.bootstrap=0",
                 f"selfplay.share={share}",
                 "learner.max_new_tokens=160",

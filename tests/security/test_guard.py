@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from flwr.proto.control_pb2 import ListNodesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.auth.superexec import create_superexec_auth_metadata, derive_auth_secret
 
-from clients.flower_patches.internals import UnknownFlower
+from clients.flower_patches import internals
+from clients.flower_patches.internals import UnknownFlower, check_shapes
 from strategies.superlink import executor as superexec
-from strategies.superlink import guard as superlink
 from strategies.superlink.guard import Guard, guarded, known
 from symphony_fl.launch.credential import FLEET_HEADER, credentials, hand_to_flower
 
@@ -140,19 +139,22 @@ def test_the_insides_of_flower_that_are_relied_on_are_there_and_others_are_refus
     from flwr.superlink import main
 
     known()
-    superexec.check()
+    check_shapes("executor")
     with monkeypatch.context() as patch:
         patch.setattr(SubprocessExecutor, "launch", lambda self, spec, more: None)
-        with pytest.raises(UnknownFlower, match="its executor differs"):
-            superexec.check()
+        with pytest.raises(UnknownFlower, match="launch takes self, spec, more; known is self, spec"):
+            check_shapes("executor")
     with monkeypatch.context() as patch:
         patch.setattr(main, "create_app", lambda config: None)
-        with pytest.raises(UnknownFlower, match="create_app's arguments differ"):
+        with pytest.raises(UnknownFlower, match="create_app takes config; known is config, superlink_life"):
             known()
     with monkeypatch.context() as patch:
-        patch.setattr(metadata, "version", lambda name: "1.43.0")
-        patch.setattr(superlink, "version", lambda name: "1.43.0")
-        with pytest.raises(UnknownFlower, match="guarded in 1.42.x only"):
+        patch.delattr(SubprocessExecutor, "reconcile")
+        with pytest.raises(UnknownFlower, match=r"SubprocessExecutor\.reconcile is missing"):
+            check_shapes("executor")
+    with monkeypatch.context() as patch:
+        patch.setattr(internals, "version", lambda name: "1.43.0")
+        with pytest.raises(UnknownFlower, match="the superlink runs with flwr 1.42.x only"):
             known()
 
 
@@ -166,8 +168,8 @@ def refused_start(
         operator, _ = credentials(tmp_path)
         monkeypatch.setenv("FLWR_HOME", str(tmp_path))
         monkeypatch.setattr(sys, "argv", ["guard", "--operator", str(operator), "--", "--insecure"])
-        monkeypatch.setattr(superlink.uvicorn, "run", None)
-        assert superlink.main() == 3
+        monkeypatch.setattr(guard.uvicorn, "run", None)
+        assert guard.main() == 3
         return capsys.readouterr().err
 
     return start

@@ -13,9 +13,10 @@ from device import fork_agent, greeting, health
 
 from clients.home import homes as homes_module
 from clients.home.founding import FOUNDING, HomeError
-from clients.home.home import COPY, STATE, Home, State
+from clients.home.home import COPY, STATE, Home
 from clients.home.homes import Homes
 from clients.home.pins import PinsError
+from clients.home.state_file import State
 from clients.service.service import Service
 from clients.transport.agent_client import AgentRefused, call_agent
 from symphony_fl.cli.main import main

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.allowed import Allowed
+from symphony_fl.config.options import Recipe
 from symphony_fl.config.received import MAX_ITEMS, MAX_STRING, MAX_TEXT
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe, recipe_from_json, recipe_names
+from symphony_fl.config.recipe import RecipeError, load_recipe, recipe_from_json, recipe_names
 
 SECRET = "hf_0123456789secret"
 WHOLE = json.loads(load_recipe("smoke").to_json())
@@ -88,8 +89,8 @@ def test_nor_in_a_recipe_that_says_nothing_else(text: str) -> None:
         ("rounds", None, "rounds = None: must be an integer"),
         ("rounds", 2**53, "rounds = 9007199254740992: must be below 2**53"),
         ("rounds", 10**400, "a number of 401 digits"),
-        ("exchange.keep", 1, "exchange.keep = 1: must be true or false"),
-        ("exchange.keep", "true", "exchange.keep = 'true': must be true or false"),
+        ("tracking.agents", 1, "tracking.agents = 1: must be true or false"),
+        ("tracking.agents", "true", "tracking.agents = 'true': must be true or false"),
         ("adapter.alpha", 16, "adapter.alpha = 16: must be a number with a point"),
         ("adapter.alpha", True, "adapter.alpha = True: must be a number"),
         ("adapter.alpha", "16.0", "adapter.alpha = '16.0'"),
@@ -103,12 +104,19 @@ def test_nor_in_a_recipe_that_says_nothing_else(text: str) -> None:
         ("tasks.skills", "sort", "tasks.skills = 'sort': must be a list"),
         ("tasks.skills", [1], "tasks.skills = 1: must be text"),
         ("tasks.skills", ["sort"] * (MAX_ITEMS + 1), "a list of 100001: must be a list of at most"),
-        ("topology.edges", [[0, "1"]], "topology.edges = '1': must be an integer"),
-        ("topology.edges", [0], "topology.edges = 0: must be a list"),
+        ("topology", {"name": "edges", "edges": [[0, "1"]]}, "topology.edges = '1': must be an integer"),
+        ("topology", {"name": "edges", "edges": [0]}, "topology.edges = 0: must be a list"),
         ("model", [], "model = a list of 0: must be a mapping"),
         ("model", {"name": "tiny"}, "model.quantization: missing"),
         ("extends", "/etc/passwd", "unknown key 'extends'"),
-        ("strategy", "gosip", "strategy = 'gosip': unknown"),
+        ("strategy", {"name": "gosip"}, "strategy = 'gosip': unknown"),
+        ("strategy", "gossip", "strategy = 'gossip': must be a mapping"),
+        ("strategy", {"name": ["gossip"]}, "strategy = a list of 1: unknown"),
+        ("strategy", {}, "strategy = None: unknown"),
+        ("strategy", {"name": "gossip", "lag": 1}, "strategy.lag: 'gossip' has no option 'lag'"),
+        ("strategy", {"name": "centralized"}, "strategy.lag: missing"),
+        ("exchange.rule", {"name": "choco", "gamma": 2.0}, "exchange.rule.gamma = 2.0: must be above 0 and at most 1"),
+        ("exchange.rule", {"name": "choco", "gamma": 1}, "exchange.rule.gamma = 1: must be a number with a point"),
         ("rounds", 0, "rounds = 0: must be at least 1"),
     ],
 )  # fmt: skip

@@ -18,7 +18,8 @@ from clients.client_app import app
 from clients.protocol.error_replies import Refused, refusing
 from clients.protocol.multiplex import FAILED, PER_NODE, batch_for, each_agent, pack_content, unpack_batch
 from clients.transport.agent_client import AgentRefused, call_agent
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.errors import MAX_TOLD, LocalError, PublicError, told
 
 SECRET = "hf_0123456789secret"

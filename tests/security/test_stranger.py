@@ -20,7 +20,7 @@ from flwr.superlink.main import create_app
 from proxied import PULL, PUSH, new_node, signed
 
 from symphony_fl.edge.network import CONNECTION
-from symphony_fl.launch.flower import APP_FOLDER
+from symphony_fl.launch.local_superlink import APP_FOLDER
 
 pytestmark = pytest.mark.slow
 MEGABYTE = 1 << 20

@@ -70,6 +70,24 @@ def test_trainer_and_workers_work_side_by_side() -> None:
     assert barrier_of(load_recipe("default", [])) is peers and barrier_of(load_recipe("fedavg", [])) is server
 
 
+def test_without_lag_the_trainer_waits_for_the_workers(tmp_path: Path) -> None:
+    recipe = load_recipe("sync_centralized", ["agents=3"])
+    assert recipe.centralized.lag == 0 and barrier_of(recipe) is in_turn
+    assert barrier_of(load_recipe("async1_centralized", [])) is workers
+    assert barrier_of(load_recipe("sync_centralized", [])) is alone
+    history = History(tmp_path / "history.jsonl")
+    history.add(Event("evaluate", 1, 0, {"accuracy/mean": 0.5}))
+    for agent, received, sent in ((0, 2, 4), (1, 4, 2), (2, 8, 1)):
+        history.add(Event("train", 1, agent))
+        history.add(Event("bytes", 1, agent, {"bytes/received": received * MB, "bytes/sent": sent * MB}))
+    samples = recipe.learner.steps * recipe.learner.prompts * recipe.learner.samples
+    fleet = Fleet(FLEET.agents, seconds_per_sample=64 / samples)  # 64 s for the round's samples at speed 1
+    # Half of that is to generate, shared by two workers: 16 s at speed 1.
+    # worker 1, speed 1, 1 MB/s: 4 + 16 + 2 = 22; worker 2, speed 0.5, 10 MB/s: 0.8 + 32 + 0.1 = 32.9
+    # then the trainer, speed 2, 2 MB/s down, 1 MB/s up: 1 + 32 / 2 + 4 = 21
+    assert evaluated_seconds(history, recipe, fleet) == pytest.approx({1: 32.9 + 21.0})
+
+
 def test_rounds_follow_each_other() -> None:
     rounds = [Traffic(number, 1, (0,), 100, {}, {}) for number in (1, 2, 3)]
     assert round_ends(rounds, FLEET, peers) == pytest.approx({0: 0.0, 1: 5.0, 2: 10.0, 3: 15.0})
@@ -89,7 +107,7 @@ def history(tmp_path: Path) -> History:
 
 
 def test_time_to_accuracy_of_a_run(history: History) -> None:
-    recipe = load_recipe("gossip", ["agents=2", "topology.name=full"])
+    recipe = load_recipe("gossip", ["agents=2", "topology=full"])
     fleet = Fleet((Hardware(1.0, up=8, down=8), Hardware(0.5, up=8, down=8)))
     # 512 samples take 30 s at speed 1: a round is 2 + 60 + 1 s.
     assert evaluated_seconds(history, recipe, fleet) == pytest.approx({0: 0.0, 1: 63.0, 3: 189.0})
@@ -121,7 +139,7 @@ def test_too_few_devices_are_refused(history: History) -> None:
 def test_the_command_tells_a_row_per_link_and_refuses_what_holds_no_run(
     history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load_recipe("gossip", ["agents=2", "topology.name=full", "clock.speeds=[1,0.5]"])
+    recipe = load_recipe("gossip", ["agents=2", "topology=full", "clock.speeds=[1,0.5]"])
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert main(["timing", str(tmp_path)]) == 2, "it has not come to its end"
     (tmp_path / "result.json").write_text("{}")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from empty_store import empty_store
 from flwr.serverapp import Grid
 from loopback import Loopback
 
 from clients.protocol.messages import pack_greeting
 from strategies import server_app
 from strategies.roster import Roster
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.tracking.tracker import Tracker
 
@@ -21,8 +22,8 @@ Play = Callable[..., History]
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    """One store for all tests of a module."""
+    return empty_store(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture

@@ -17,12 +17,18 @@ from strategies.async_gossip import SilenceError
 from strategies.asynchrony import dispatcher as dispatcher
 from strategies.asynchrony.clocks import VirtualClock
 from strategies.grids.per_message import PerMessageGrid
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.simulation.device_profiles import round_seconds
 
-FAST = ("tasks.evaluate_every=100", "limits.round_timeout=2", "async_gossip.deadline_floor=0.3")
+FAST = (
+    "tracking.agents=false",
+    "tasks.evaluate_every=100",
+    "limits.round_timeout=2",
+    "strategy.deadline_floor=0.3",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +79,7 @@ def test_a_slow_agent_holds_nobody_up_and_behind_a_barrier_it_does(play: Play) -
 
 
 def test_the_virtual_clock_makes_mail_independent_of_real_order_and_lost_replies(play: Play) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=6", "topology.name=ring", "tasks.evaluate_every=2")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=6", "topology=ring", "tasks.evaluate_every=2")
     calm, other = network(recipe), network(recipe, seed=1)
     dropped: set[tuple[int, str]] = set()
 
@@ -99,7 +105,7 @@ def test_the_virtual_clock_makes_mail_independent_of_real_order_and_lost_replies
 
 
 def test_slow_links_and_outages_delay_everybody_alike_whatever_really_happened_when(play: Play) -> None:
-    base = (*FAST, "rounds=6", "topology.name=ring", "tasks.evaluate_every=2", "clock.jitter=0")
+    base = (*FAST, "rounds=6", "topology=ring", "tasks.evaluate_every=2", "clock.jitter=0")
     # A scripted envelope has 15 bytes and goes to two neighbours: 60 s up and 60 s down, and a second each of latency.
     links = ("clock.bandwidths=[0.000004]", "clock.latency=1")
     even = recipe_of("async_gossip", *base, *links, "clock.speeds=[]")
@@ -112,7 +118,7 @@ def test_slow_links_and_outages_delay_everybody_alike_whatever_really_happened_w
 
 
 def test_every_update_reaches_every_neighbour_once_and_in_order(play: Play) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology.name=ring")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology=ring")
     loop = network(recipe)
     play(recipe, loop)
     given = loop.handler.given
@@ -126,7 +132,7 @@ def test_every_update_reaches_every_neighbour_once_and_in_order(play: Play) -> N
 
 @pytest.mark.parametrize("kind", ["virtual", "wall"])
 def test_an_agent_that_leaves_is_replaced_by_the_others_and_is_welcome_back(play: Play, kind: str) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=40", f"clock.kind={kind}", "clock.speeds=[]")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=40", f"clock={kind}", "clock.speeds=[]")
     loop = network(recipe)
     scripted: Scripted = loop.handler
     seen = threading.Event()
@@ -154,7 +160,7 @@ def test_an_agent_that_leaves_is_replaced_by_the_others_and_is_welcome_back(play
 
 def test_of_an_agent_that_worked_ahead_no_round_is_skipped(play: Play) -> None:
     """It introduces itself with two rounds done that nobody has asked for yet: both are fetched, in order."""
-    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology.name=ring")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", "topology=ring")
     loop = network(recipe)
     scripted: Scripted = loop.handler
     scripted.rounds[2] = 2
@@ -165,7 +171,7 @@ def test_of_an_agent_that_worked_ahead_no_round_is_skipped(play: Play) -> None:
 
 
 def test_who_comes_late_takes_part_under_its_own_key(play: Play) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=30", "clock.kind=wall", "async_gossip.start_with=3")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=30", "clock=wall", "strategy.start_with=3")
     loop = network(recipe)
     scripted: Scripted = loop.handler
     loop.leave(3)
@@ -207,7 +213,7 @@ class Halting:
 
 @pytest.mark.parametrize("kind", ["virtual", "wall"])
 def test_a_reply_that_never_ends_holds_nobody_up(play: Play, kind: str) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=8", f"clock.kind={kind}", "clock.speeds=[]")
+    recipe = recipe_of("async_gossip", *FAST, "rounds=8", f"clock={kind}", "clock.speeds=[]")
     loop = network(recipe)
     halting = Halting(loop, agent=2)
     loop.grid = PerMessageGrid(halting)  # type: ignore[assignment, arg-type]
@@ -222,9 +228,7 @@ def test_a_reply_that_never_ends_holds_nobody_up(play: Play, kind: str) -> None:
 
 
 def test_where_updates_are_not_passed_on_agents_hear_of_their_neighbours_only(play: Play) -> None:
-    recipe = recipe_of(
-        "async_gossip", *FAST, "agents=6", "rounds=2", "topology.name=ring", "exchange.rule=choco"
-    )
+    recipe = recipe_of("async_gossip", *FAST, "agents=6", "rounds=2", "topology=ring", "exchange.rule=choco")
     loop = network(recipe)
     scripted: Scripted = loop.handler
     told: dict[int, set[int]] = {}
@@ -258,7 +262,12 @@ def digests(history: History, round: int) -> dict[int, str]:
 
 
 def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: Path) -> None:
-    small = ("learner.steps=1", "exchange.density=0.2", "tasks.evaluate_every=2")
+    small = (
+        "tracking.agents=false",
+        "learner.steps=1",
+        "exchange.selection.density=0.2",
+        "tasks.evaluate_every=2",
+    )
     found = []
     for strategy in ("gossip", "async_gossip"):
         recipe = recipe_of("smoke", f"strategy={strategy}", *small)
@@ -276,8 +285,9 @@ def test_encrypted_edges_change_no_number_out_of_step(play: Play, tmp_path: Path
     found = []
     for encryption in ("none", "edge"):
         recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=3", "learner.steps=1", "learner.prompts=2",
+                           "tracking.agents=false",
                            "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=3", "limits.round_timeout=8",
-                           f"exchange.rule={rule}", "exchange.selection=topk", "exchange.density=0.2",
+                           f"exchange.rule={rule}", "exchange.selection=topk", "exchange.selection.density=0.2",
                            f"exchange.encryption={encryption}")  # fmt: skip
         loop = real_network(recipe, tmp_path / encryption)
         heard: list[int] = []
@@ -299,13 +309,21 @@ def test_encrypted_edges_change_no_number_out_of_step(play: Play, tmp_path: Path
 SLOW_LINKS = ("clock.bandwidths=[0.001,0.002/0.01]", "clock.latency=0.5", "clock.availability=[0.7,1]")
 
 
-@pytest.mark.parametrize(("rule", "links"), [("average", ()), ("epidemic", ()), ("epidemic", SLOW_LINKS)])
+@pytest.mark.parametrize(
+    ("rule", "links"),
+    [
+        ("average", ()),
+        pytest.param("epidemic", (), marks=pytest.mark.slow),
+        ("epidemic", SLOW_LINKS),
+    ],
+)
 def test_a_run_stopped_anywhere_goes_on_and_ends_with_the_same_adapters(
     play: Play, tmp_path: Path, rule: str, links: tuple[str, ...]
 ) -> None:
     recipe = recipe_of("smoke", "strategy=async_gossip", "rounds=4", "learner.steps=1", "learner.prompts=2",
+                       "tracking.agents=false",
                        "clock.speeds=[1,3,0.5]", "tasks.evaluate_every=2", f"exchange.rule={rule}",
-                       "exchange.selection=topk", "exchange.density=0.2", *links)  # fmt: skip
+                       "exchange.selection=topk", "exchange.selection.density=0.2", *links)  # fmt: skip
     calm = play(recipe, real_network(recipe, tmp_path / "calm"), name="calm")
     stopped = None
     for stop in (4, 5, None):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from at_once import AtOnce
+from empty_store import empty_store
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -76,7 +77,7 @@ class Agents(AtOnce):
 def network(tmp_path: Path) -> Iterator[tuple[Agents, Roster, Recorder]]:
     """Two agents, greeted, and books."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    recipe = load_recipe("smoke", ("agents=2", "tracking.uri=sqlite:///" + str(tmp_path / "mlflow.db")))
+    recipe = load_recipe("smoke", ("agents=2", "tracking.uri=" + empty_store(tmp_path)))
     tracker = Tracker(recipe.tracking.uri, recipe, "a-run", tmp_path)
     recorder = Recorder(
         History(tmp_path / "history.jsonl"), tracker, agents=2, rounds=9, evaluate_every=9, skills=[]

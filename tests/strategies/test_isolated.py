@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loopback import real_network
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 

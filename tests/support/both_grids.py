@@ -24,9 +24,10 @@ from strategies.grids.in_memory import InMemoryGrid
 from strategies.grids.multiplex import MultiplexGrid
 from strategies.in_process import PoolWorker
 from strategies.server_app import Run, run_rounds
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.build.learners import recipe_policy
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 
 
 def on_flowers_grid(recipe: Recipe, folder: Path) -> None:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from at_once import AtOnce
+from empty_store import empty_store
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -21,8 +22,9 @@ from strategies.build import build_strategy
 from strategies.recorder import Recorder
 from strategies.roster import Roster
 from strategies.server_app import _evaluate_before, _finished
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.tracking.tracker import Tracker
 
@@ -70,8 +72,10 @@ class Network(AtOnce):
 
 @cache
 def _tracking() -> tempfile.TemporaryDirectory[str]:
-    """One store for all runs of the process: MLflow takes seconds to make one."""
-    return tempfile.TemporaryDirectory()
+    """One store for all runs of the process."""
+    folder = tempfile.TemporaryDirectory()
+    empty_store(Path(folder.name))
+    return folder
 
 
 def play(network: Network, steps: int | None = None) -> History:

@@ -19,8 +19,9 @@ Sent = tuple[int, int, np.ndarray, np.ndarray]  # sender, round, indices, values
 class Network:
     """Agents with a rule each, run as the agents run it: start, learn, offer, record, then the mail of this round.
 
-    Args:
-        edge_up: (round, i, j) -> whether mail passes this edge; if not it waits where a rule forwards, else is lost.
+    Parameters
+    ----------
+    edge_up : (round, i, j) -> whether mail passes this edge; if not it waits where a rule forwards, else is lost.
     """
 
     def __init__(

@@ -35,12 +35,14 @@ from device import greeting, order
 
 from clients.agents.agent import Agent
 from clients.agents.exchange import Exchange
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from clients.protocol.messages import CONFIG, OUTBOX, unpack_envelopes
 from clients.service.service import Service
 from strategies.mailbox import Mailbox
 from symphony_fl.build.components import recipe_topology
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import Layout
 
 SHORT = ("learner.steps=1", "learner.prompts=4", "tasks.held_out=1")

@@ -20,7 +20,7 @@ from clients.home.home import Home
 from clients.protocol.messages import unpack_details
 from clients.service.residents import open_resident
 from clients.service.service import Service
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 
 
 class Killed(BaseException):

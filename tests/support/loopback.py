@@ -41,7 +41,7 @@ from clients.protocol.messages import (
     unpack_envelopes,
 )
 from strategies.roster import HELLO
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
 from symphony_fl.identity.proof_of_possession import prove
 
@@ -52,10 +52,11 @@ OWNER, RUN, FOR_EVER = "owner", 1, 1e9
 class Loopback:
     """A grid and its nodes, one per agent.
 
-    Args:
-        handler: what a node does.
-        seed: of the order in which waiting messages are worked on.
-        lost: (agent, message) -> whether the reply never leaves the node.
+    Parameters
+    ----------
+    handler : what a node does.
+    seed : of the order in which waiting messages are worked on.
+    lost : (agent, message) -> whether the reply never leaves the node.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Loopback:
                 self.handled.append((agent, message.metadata.message_type))
                 try:
                     reply = self.handler(agent, message)
-                except Exception as error:  # noqa: BLE001 - as Flower does: whatever a ClientApp raises is reported
+                except Exception as error:
                     reply = Message(
                         Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message
                     )
@@ -153,8 +154,9 @@ def real_network(recipe: Recipe, folder: Path, seed: int = 0) -> Loopback:
 class Scripted:
     """Agents without a model: they answer at once, the same when asked twice, and note what they were given.
 
-    Args:
-        skills: of the run's recipe.
+    Parameters
+    ----------
+    skills : of the run's recipe.
     """
 
     skills: Sequence[str]

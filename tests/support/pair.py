@@ -13,7 +13,7 @@ from flwr.app import RecordDict
 from clients.home.home import Home
 from clients.protocol.messages import CONFIG, OUTBOX, unpack_envelopes
 from clients.service.service import Service
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 
 
 @dataclass

@@ -25,7 +25,7 @@ def write_run(folder: Path, planned: Planned, after: float) -> Path:
         *(n for n in range(1, recipe.rounds) if n % recipe.tasks.evaluate_every == 0),
         recipe.rounds,
     ]
-    agents = [0] if recipe.strategy == "centralized" else list(range(recipe.agents))
+    agents = [0] if recipe.strategy.name == "centralized" else list(range(recipe.agents))
     for number in range(recipe.rounds + 1):
         for agent in agents:
             if number:
@@ -34,7 +34,7 @@ def write_run(folder: Path, planned: Planned, after: float) -> Path:
                 place = evaluated.index(number) / (len(evaluated) - 1)
                 _evaluate(history, planned, number, agent, 0.25 + place * (after - 0.25))
                 _trace(folder, number, agent)
-        if number and recipe.strategy != "isolated" and recipe.agents > 1:
+        if number and recipe.strategy.name != "isolated" and recipe.agents > 1:
             for agent in range(recipe.agents):
                 history.add(Event("bytes", number, agent, {"bytes/sent": SENT, "bytes/received": SENT}))
     history.close()
@@ -47,9 +47,9 @@ def _train(history: History, planned: Planned, number: int, agent: int) -> None:
     metrics = {"reward/local": 0.2 + 0.4 * share, "drift": 0.5, "staleness": 1.0}
     if number > 1:
         metrics["smoothness"] = 0.25
-    if recipe.strategy in ("gossip", "async_gossip"):
+    if recipe.strategy.name in ("gossip", "async_gossip"):
         metrics |= {"merged": recipe.agents - 1, "refused/replayed": 1.0}
-    own = number if recipe.strategy == "async_gossip" else 0
+    own = number if recipe.strategy.name == "async_gossip" else 0
     history.add(Event("train", number, agent, metrics | ({"clock": 60.0 * number} if own else {}), own=own))
 
 

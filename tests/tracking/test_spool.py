@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.cli.main import main
 from symphony_fl.storage.folders import locked
 from symphony_fl.tracking import replay as replaying
@@ -17,7 +18,7 @@ from symphony_fl.tracking.spool import ENTRIES, STATE, Spool, SpoolError
 VALUES = st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.text(max_size=5), max_size=3)
 
 
-@settings(deadline=None, max_examples=30)  # the disk is synced
+@examples(30)  # the disk is synced
 @given(
     entries=st.lists(VALUES, max_size=8),
     stops=st.lists(st.integers(0, 4), max_size=6),
@@ -60,7 +61,7 @@ def test_entries_are_added_while_older_ones_wait_and_state_is_kept(tmp_path: Pat
     spool = Spool(tmp_path)
     spool.state["runs"] = {"parent": "abc"}
     spool.append({"n": 1})
-    ((entry, size),) = spool.waiting()
+    ((_entry, size),) = spool.waiting()
     spool.delivered(size)
     spool.save()
     spool.append({"n": 2})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from empty_store import empty_store
 from mlflow import MlflowClient
 
 from symphony_fl.config.recipe import load_recipe
@@ -20,7 +21,7 @@ def test_artifacts_lie_beside_the_store_whatever_the_working_folder(
     for folder in (gone, home, run):
         folder.mkdir()
     monkeypatch.chdir(gone)
-    uri = f"sqlite:///{home / 'mlflow.db'}"
+    uri = empty_store(home)
     tracker = Tracker(uri, load_recipe("smoke", []), "test", run)
     (run / "result.json").write_text("{}")
     tracker.artifact(run / "result.json", "plots")

@@ -13,10 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.exchange.codecs.floats import BFloat16, CodingError, Float16, Float32, NotFiniteError
+from symphony_fl.exchange.codecs.floats import BFloat16, CodingError, Float16, Float32
 from symphony_fl.exchange.codecs.quantised import BLOCK, Int2, Int4, Int8, Sign
-
-__all__ = ["BLOCK", "CODECS", "Codec", "CodingError", "NotFiniteError", "build_codec"]
 
 
 class Codec(Protocol):
@@ -32,12 +30,15 @@ class Codec(Protocol):
     def encode(self, values: np.ndarray, rng: np.random.Generator | None = None) -> bytes:
         """Codes float32 [k], k >= 1.
 
-        Args:
-            values: finite.
-            rng: rounds stochastically (without bias) where the codec can; None rounds to the nearest.
+        Parameters
+        ----------
+        values : finite.
+        rng : rounds stochastically (without bias) where the codec can; None rounds to the nearest.
 
-        Raises:
-            CodingError: a value is not finite or beyond the codec's range.
+        Raises
+        ------
+        CodingError
+            A value is not finite or beyond the codec's range.
         """
         ...
 
@@ -68,8 +69,10 @@ CODECS: dict[str, type[Codec]] = {
 def build_codec(name: str, block: int = BLOCK) -> Codec:
     """The codec of a run; `block` is ignored by the codecs that have no scales.
 
-    Raises:
-        CodingError: unknown name or block below 1.
+    Raises
+    ------
+    CodingError
+        Unknown name or block below 1.
     """
     if name not in CODECS:
         raise CodingError(f"coding={name!r}: must be one of {', '.join(CODECS)}")

@@ -62,13 +62,16 @@ def golomb_encode(numbers: np.ndarray) -> bytes:
 def golomb_decode(data: bytes, count: int, limit: int) -> np.ndarray:
     """The inverse: int64 [count], not yet checked against any range but small enough to be summed.
 
-    Args:
-        data: at least one byte.
-        count: k, at least 1.
-        limit: no parameter may exceed twice this, which no encoder of numbers up to `limit` needs.
+    Parameters
+    ----------
+    data : at least one byte.
+    count : k, at least 1.
+    limit : no parameter may exceed twice this, which no encoder of numbers up to `limit` needs.
 
-    Raises:
-        CodeError: wrong length, unknown parameter, set padding bits.
+    Raises
+    ------
+    CodeError
+        Wrong length, unknown parameter, set padding bits.
     """
     blocks = -(-count // _BLOCK)
     if data[0] not in (_SINGLE, _PER_BLOCK) or (data[0] == _PER_BLOCK and blocks == 1):

@@ -32,8 +32,10 @@ class IndicesError(ValueError):
 def encode_indices(indices: np.ndarray, size: int) -> bytes:
     """Codes int64 [k], ascending and unique, each in 0 .. size-1, k >= 1.
 
-    Raises:
-        IndicesError: they are not.
+    Raises
+    ------
+    IndicesError
+        They are not.
     """
     if indices.size == 0 or size > MAX_SIZE or int(indices[0]) < 0 or int(indices[-1]) >= size:
         raise IndicesError(f"indices must be 1 or more of 0 .. {size - 1}")
@@ -49,8 +51,10 @@ def encode_indices(indices: np.ndarray, size: int) -> bytes:
 def decode_indices(data: bytes, count: int, size: int) -> np.ndarray:
     """The inverse: int64 [count]. Memory is bounded by the data's length and `count`.
 
-    Raises:
-        IndicesError: the bytes are not what `encode_indices` writes for `count` indices below `size`.
+    Raises
+    ------
+    IndicesError
+        The bytes are not what `encode_indices` writes for `count` indices below `size`.
     """
     if not data or not 1 <= count <= size <= MAX_SIZE:
         raise IndicesError("empty, or a count outside 1 .. P")

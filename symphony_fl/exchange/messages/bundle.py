@@ -27,12 +27,19 @@ def pack_bundle(envelopes: Mapping[str, bytes]) -> bytes:
 def unpack_bundle(data: bytes, most: int) -> dict[str, bytes]:
     """Label -> envelope, unopened, in the order of the bundle.
 
-    Args:
-        data: of a bundle. most: envelopes that may be in it.
+    Parameters
+    ----------
+    data : of a bundle.
+    most : envelopes that may be in it.
 
-    Raises:
-        Oversized: more than `most`, or a label too long. Truncated: shorter than announced. Malformed: a length not
-            in its shortest form, a label that is no text or comes twice.
+    Raises
+    ------
+    Oversized
+        More than `most`, or a label too long.
+    Truncated
+        Shorter than announced.
+    Malformed
+        A length not in its shortest form, a label that is no text or comes twice.
     """
     envelopes: dict[str, bytes] = {}
     start = 0

@@ -49,8 +49,10 @@ def is_chunk(data: bytes) -> bool:
 def cut(run: bytes, private_key: bytes, version: int, data: bytes, size: int) -> list[bytes]:
     """An envelope as what travels: itself where it has at most `size` bytes, else signed chunks of that size.
 
-    Raises:
-        ValueError: more chunks than a receiver reads.
+    Raises
+    ------
+    ValueError
+        More chunks than a receiver reads.
     """
     if len(data) <= size:
         return [data]
@@ -69,11 +71,16 @@ def cut(run: bytes, private_key: bytes, version: int, data: bytes, size: int) ->
 def open_chunk(data: bytes, run: bytes, sender: str, size: int) -> Chunk:
     """The piece inside a chunk, once every check has passed.
 
-    Args:
-        run: 16-byte digest of the run. sender: the trainer's did:key. size: of a whole piece, in bytes.
+    Parameters
+    ----------
+    run : 16-byte digest of the run.
+    sender : the trainer's did:key.
+    size : of a whole piece, in bytes.
 
-    Raises:
-        Refusal: one of `refusals.CHUNK_REFUSALS`, looked for in that order, whatever the bytes; nothing else.
+    Raises
+    ------
+    Refusal
+        One of `refusals.CHUNK_REFUSALS`, looked for in that order, whatever the bytes; nothing else.
     """
     if len(data) > size + AROUND:
         raise refusals.Oversized(f"{len(data)} bytes, at most {size + AROUND}")
@@ -98,8 +105,10 @@ class Assembly:
     def add(self, chunk: Chunk) -> bytes | None:
         """The whole envelope once its last piece is there, else None.
 
-        Raises:
-            Replayed: this piece was had before.
+        Raises
+        ------
+        Replayed
+            This piece was had before.
         """
         pieces = self._pieces.setdefault(chunk.version, {})
         if chunk.number in pieces:

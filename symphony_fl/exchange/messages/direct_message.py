@@ -37,11 +37,16 @@ class Head:
 def pack_direct_message(run: bytes, round: int, pieces: Sequence[bytes]) -> bytes:
     """Head and body.
 
-    Args:
-        run: 16-byte digest of the run. round: the sender's, from 1. pieces: at most 4096, in the order of its outbox.
+    Parameters
+    ----------
+    run : 16-byte digest of the run.
+    round : the sender's, from 1.
+    pieces : at most 4096, in the order of its outbox.
 
-    Raises:
-        ValueError: out of these bounds, or a body beyond DELIVERY_LIMIT.
+    Raises
+    ------
+    ValueError
+        Out of these bounds, or a body beyond DELIVERY_LIMIT.
     """
     if len(run) != DIGEST_BYTES or not 1 <= round < 1 << 32 or not 1 <= len(pieces) <= MAX_PIECES:
         raise ValueError(f"delivery: run of {len(run)} bytes, round {round}, {len(pieces)} pieces")
@@ -54,11 +59,18 @@ def pack_direct_message(run: bytes, round: int, pieces: Sequence[bytes]) -> byte
 def read_head(data: bytes, run: bytes, last_round: int) -> Head:
     """The head, checked before anything else is read.
 
-    Args:
-        data: HEAD_BYTES. run: the receiver's. last_round: that an agent of the run can reach.
+    Parameters
+    ----------
+    data : HEAD_BYTES.
+    run : the receiver's.
+    last_round : that an agent of the run can reach.
 
-    Raises:
-        Truncated, WrongVersion, WrongRun, FromTheFuture, Malformed (round 0 or no body), Oversized.
+    Raises
+    ------
+    Truncated, WrongVersion, WrongRun, FromTheFuture, Oversized
+        What it says;
+    Malformed
+        Round 0 or no body.
     """
     if len(data) != HEAD_BYTES:
         raise refusals.Truncated(f"a head of {len(data)} bytes, not {HEAD_BYTES}")
@@ -79,8 +91,10 @@ def read_head(data: bytes, run: bytes, last_round: int) -> Head:
 def read_body(data: bytes) -> list[bytes]:
     """The pieces, unopened, in the sender's order.
 
-    Raises:
-        Oversized, Truncated, Malformed: no bundle of at most 4096 pieces labelled 0, 1, 2, ...
+    Raises
+    ------
+    Oversized, Truncated, Malformed
+        No bundle of at most 4096 pieces labelled 0, 1, 2, ...
     """
     pieces = unpack_bundle(data, MAX_PIECES)
     if not pieces or list(pieces) != [str(place) for place in range(len(pieces))]:

@@ -18,7 +18,8 @@ import numpy as np
 import zstandard
 
 from symphony_fl import refusals
-from symphony_fl.exchange.codecs.codec import Codec, CodingError, NotFiniteError
+from symphony_fl.exchange.codecs.codec import Codec
+from symphony_fl.exchange.codecs.floats import CodingError, NotFiniteError
 from symphony_fl.exchange.codecs.indices import IndicesError, decode_indices, encode_indices
 from symphony_fl.exchange.flat import DIGEST_BYTES
 from symphony_fl.exchange.messages.header import (
@@ -31,6 +32,7 @@ from symphony_fl.exchange.messages.header import (
     Header,
     RewardReport,
     check_reports,
+    code_of,
     unpack_header,
 )
 from symphony_fl.exchange.messages.session import LENGTH_BYTES, Expectation, Session, Update
@@ -45,8 +47,6 @@ from symphony_fl.identity.signatures import SIGNATURE_BYTES, known_signer, sende
 _DOMAIN = b"symphony-fl/envelope/1\0"
 _ZSTD_LEVEL = 3
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
-
-__all__ = ["Expectation", "RewardReport", "Sealed", "Session", "Update", "open_envelope", "seal"]
 
 
 class Sealed(NamedTuple):
@@ -69,19 +69,23 @@ def seal(
 ) -> Sealed:
     """Codes, compresses and signs one update.
 
-    Args:
-        terms: of the run.
-        private_key: 32 raw bytes.
-        round: of the sender, 0 .. 2^31 - 1.
-        indices: int64 [k] as the terms' selection gave them for this round.
-        values: float32 [k], finite.
-        adapter: 16-byte digest of the adapter the values come from.
-        rewards: at most 64 reports.
-        rng: for stochastic rounding; None rounds to the nearest.
+    Parameters
+    ----------
+    session : of the run.
+    private_key : 32 raw bytes.
+    round : of the sender, 0 .. 2^31 - 1.
+    indices : int64 [k] as the session's selection gave them for this round.
+    values : float32 [k], finite.
+    adapter : 16-byte digest of the adapter the values come from.
+    rewards : at most 64 reports.
+    rng : for stochastic rounding; None rounds to the nearest.
 
-    Raises:
-        CodingError, IndicesError: values or indices that cannot travel.
-        ValueError: lengths that do not fit, a round or report out of range.
+    Raises
+    ------
+    CodingError, IndicesError
+        Values or indices that cannot travel.
+    ValueError
+        Lengths that do not fit, a round or report out of range.
     """
     if indices.shape != values.shape or not 0 <= round < ROUND_LIMIT or len(adapter) != DIGEST_BYTES:
         raise ValueError(f"indices {indices.shape}, values {values.shape}, round {round}: do not fit")
@@ -99,8 +103,8 @@ def seal(
         base=session.base[:HINT_BYTES],
         layout=session.layout[:HINT_BYTES],
         kind=KINDS[session.kind],
-        selection=SELECTION_CODES[session.selection.name],
-        coding=CODING_CODES[session.codec.name],
+        selection=code_of(session.selection.name, SELECTION_CODES),
+        coding=code_of(session.codec.name, CODING_CODES),
         count=int(indices.size),
         index_bytes=len(index_code),
         compressed=int(compressed),
@@ -126,8 +130,10 @@ def seal(
 def open_envelope(data: bytes, expectation: Expectation) -> Update:
     """The update inside an envelope, once every check has passed.
 
-    Raises:
-        Refusal: one of its subclasses in `refusals`, whatever the bytes; nothing else.
+    Raises
+    ------
+    Refusal
+        One of its subclasses in `refusals`, whatever the bytes; nothing else.
     """
     session = expectation.session
     header, payload = _split(data, session.max_bytes)
@@ -179,12 +185,12 @@ def _check_terms(header: Header, session: Session) -> None:
     if header.kind != KINDS[session.kind]:
         raise refusals.WrongKind(f"kind {header.kind}, expected {session.kind}")
     selection = session.selection
-    if header.selection != SELECTION_CODES[selection.name]:
+    if header.selection != code_of(selection.name, SELECTION_CODES):
         raise refusals.WrongSelection(f"selection {header.selection}, expected {selection.name}")
     expected = selection.count(header.round)
     if not 1 <= header.count <= selection.size or (expected is not None and header.count != expected):
         raise refusals.WrongSelection(f"{header.count} entries, expected {expected or selection.size}")
-    if header.coding != CODING_CODES[session.codec.name]:
+    if header.coding != code_of(session.codec.name, CODING_CODES):
         raise refusals.WrongCoding(f"coding {header.coding}, expected {session.codec.name}")
 
 

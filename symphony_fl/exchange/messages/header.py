@@ -6,8 +6,9 @@ enough to name a mismatch. The signature covers all bytes of the run's (`envelop
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,16 @@ CODING_CODES = {
     "int2": 5,
     "sign": 6,
 }
+
+_OTHERS_FROM = 128
+
+
+def code_of(name: str, codes: Mapping[str, int]) -> int:
+    """How a header names a selection or a coding: by its code, else, of a plug-in, by a byte of its name's hash. Both
+    ends know which one the run has; the code only shows where they disagree."""
+    if name in codes:
+        return codes[name]
+    return _OTHERS_FROM + hashlib.sha256(name.encode()).digest()[0] % _OTHERS_FROM
 
 
 @dataclass(frozen=True)
@@ -94,9 +105,14 @@ def _pack(header: Header) -> bytes:
 def unpack_header(data: bytes) -> Header:
     """The header behind canonical bytes.
 
-    Raises:
-        WrongVersion: it announces another version. Malformed: anything else but the bytes that `pack` writes.
-        NotFinite: a reported reward is.
+    Raises
+    ------
+    WrongVersion
+        It announces another version.
+    Malformed
+        Anything else but the bytes that `pack` writes.
+    NotFinite
+        A reported reward is.
     """
     header = _checked(unpack(data, "header", VERSION))
     if not all(math.isfinite(report.mean) for report in header.rewards):

@@ -40,9 +40,14 @@ _HEAD = 96  # bytes of a body without its arrays, at most
 class Rollouts:
     """Completions of one part of a step's tasks, R of them with S tokens in all.
 
-    Attributes:
-        step, part: whose tasks. version: of the weights that generated; policy: their digest, 16 bytes.
-        lengths: int64 [R]. ids: int64 [S], completion after completion. logprobs: float32 [S].
+    Attributes
+    ----------
+    step, part : whose tasks.
+    version : of the weights that generated;
+    policy : their digest, 16 bytes.
+    lengths : int64 [R].
+    ids : int64 [S], completion after completion.
+    logprobs : float32 [S].
     """
 
     step: int
@@ -58,9 +63,13 @@ class Rollouts:
 class Form:
     """What rollouts of a run can look like.
 
-    Attributes:
-        run: 16-byte digest of the run. vocabulary: tokens of the model; end: the one that ends a completion.
-        longest: tokens of a completion, at most. rows: completions of a part, at most.
+    Attributes
+    ----------
+    run : 16-byte digest of the run.
+    vocabulary : tokens of the model;
+    end : the one that ends a completion.
+    longest : tokens of a completion, at most.
+    rows : completions of a part, at most.
     """
 
     run: bytes
@@ -101,8 +110,10 @@ def seal_rollouts(form: Form, private_key: bytes, rollouts: Rollouts) -> bytes:
 def open_rollouts(data: bytes, form: Form, senders: Collection[str]) -> tuple[str, Rollouts]:
     """(the sender's did:key, its rollouts) once they are whole and signed; what they say is still to be checked.
 
-    Raises:
-        Refusal: one of the first seven of `refusals.ROLLOUT_REFUSALS`, whatever the bytes; nothing else.
+    Raises
+    ------
+    Refusal
+        One of the first seven of `refusals.ROLLOUT_REFUSALS`, whatever the bytes; nothing else.
     """
     if len(data) > form.max_bytes:
         raise refusals.Oversized(f"{len(data)} bytes, at most {form.max_bytes}")
@@ -120,9 +131,14 @@ def open_rollouts(data: bytes, form: Form, senders: Collection[str]) -> tuple[st
 def check_completions(rollouts: Rollouts, form: Form, rows: int) -> None:
     """That these are `rows` completions that sampling can give.
 
-    Raises:
-        WrongTask: another number of completions. BadTokens: a token the model does not have, or a completion that
-            goes on after its end or stops before it. NotFinite: a log-probability is no number, or above 0.
+    Raises
+    ------
+    WrongTask
+        Another number of completions.
+    BadTokens
+        A token the model does not have, or a completion that goes on after its end or stops before it.
+    NotFinite
+        A log-probability is no number, or above 0.
     """
     lengths, ids = rollouts.lengths, rollouts.ids
     if lengths.size != rows:

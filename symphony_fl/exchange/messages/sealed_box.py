@@ -51,8 +51,10 @@ _DOMAIN = b"symphony-fl/parcel/1\0"
 class SealedBoxes:
     """Seals for neighbours and opens what they sealed.
 
-    Args:
-        run: 16-byte digest of the run. private_key: the agent's Ed25519 private key, 32 raw bytes.
+    Parameters
+    ----------
+    run : 16-byte digest of the run.
+    private_key : the agent's Ed25519 private key, 32 raw bytes.
     """
 
     def __init__(self, run: bytes, private_key: bytes) -> None:
@@ -68,13 +70,18 @@ class SealedBoxes:
     def seal(self, recipient: str, sequence: int, pieces: Sequence[bytes]) -> bytes:
         """One parcel for one neighbour.
 
-        Args:
-            recipient: did:key. sequence: above that of every earlier parcel on this edge, below 2^31.
-            pieces: envelopes and letters, at most 4096.
+        Parameters
+        ----------
+        recipient : did:key.
+        sequence : above that of every earlier parcel on this edge, below 2^31.
+        pieces : envelopes and letters, at most 4096.
 
-        Raises:
-            IdentityError: nobody can agree on a key with that recipient.
-            ValueError: a sequence out of range, too many pieces or bytes.
+        Raises
+        ------
+        IdentityError
+            Nobody can agree on a key with that recipient.
+        ValueError
+            A sequence out of range, too many pieces or bytes.
         """
         if not 0 <= sequence < ROUND_LIMIT or len(pieces) > MAX_PIECES:
             raise ValueError(f"sequence {sequence}, {len(pieces)} pieces: out of range")
@@ -91,11 +98,15 @@ class SealedBoxes:
     def open(self, data: bytes, sender: str, most: int) -> tuple[int, list[bytes]]:
         """(sequence, pieces) of a parcel that `sender` sealed for this agent. Whether it is new is for the caller.
 
-        Args:
-            sender: did:key of the neighbour it is said to come from. most: the highest sequence there can be.
+        Parameters
+        ----------
+        sender : did:key of the neighbour it is said to come from.
+        most : the highest sequence there can be.
 
-        Raises:
-            Refusal: one of `refusals.SEALED_BOX_REFUSALS`, whatever the bytes; nothing else.
+        Raises
+        ------
+        Refusal
+            One of `refusals.SEALED_BOX_REFUSALS`, whatever the bytes; nothing else.
         """
         if len(data) > PARCEL_LIMIT:
             raise refusals.Oversized(f"{len(data)} bytes, at most {PARCEL_LIMIT}")

@@ -20,11 +20,12 @@ LENGTH_BYTES = 2
 class Session:
     """What both ends of an edge agree on before anything travels; the same on every agent of a run.
 
-    Attributes:
-        run, base, layout: 16-byte digests of the run, of the base model's weights, of the adapter's layout.
-        kind: a key of `header.KINDS`; a rule's `kind`.
-        selection: which entries travel; knows P.
-        codec: how values travel.
+    Attributes
+    ----------
+    run, base, layout : 16-byte digests of the run, of the base model's weights, of the adapter's layout.
+    kind : a key of `header.KINDS`; a rule's `kind`.
+    selection : which entries travel; knows P.
+    codec : how values travel.
     """
 
     run: bytes
@@ -53,12 +54,13 @@ class Session:
 class Expectation:
     """What an agent is ready to open.
 
-    Attributes:
-        terms: of the run.
-        senders: the did:keys of the agents from whom updates may come.
-        newest: per sender the newest round that was accepted; none yet where absent.
-        missing: per sender older rounds that may still come, for rules that forward (empty for the others).
-        max_round: the highest round that the run can have reached.
+    Attributes
+    ----------
+    terms : of the run.
+    senders : the did:keys of the agents from whom updates may come.
+    newest : per sender the newest round that was accepted; none yet where absent.
+    missing : per sender older rounds that may still come, for rules that forward (empty for the others).
+    max_round : the highest round that the run can have reached.
     """
 
     session: Session
@@ -72,12 +74,15 @@ class Expectation:
 class Update:
     """What an agent shares after a round, as everyone sees it.
 
-    Attributes:
-        sender: did:key. round: the sender's.
-        kind: a key of `header.KINDS`.
-        indices: int64 [k], ascending. values: float32 [k], after coding and decoding.
-        adapter: 16-byte digest of the sender's adapter when it sealed.
-        rewards: what the sender reports to have earned.
+    Attributes
+    ----------
+    sender : did:key.
+    round : the sender's.
+    kind : a key of `header.KINDS`.
+    indices : int64 [k], ascending.
+    values : float32 [k], after coding and decoding.
+    adapter : 16-byte digest of the sender's adapter when it sealed.
+    rewards : what the sender reports to have earned.
     """
 
     sender: str

@@ -47,9 +47,12 @@ _HEAD = 32  # bytes of a body without its tasks, at most
 class SharedTask:
     """A task as its sender's model wrote it, and how the sender fared with it: the evaluation is its word alone.
 
-    Attributes:
-        skill: short name. difficulty: 0..255. text: of the proposal, at most 512 bytes of UTF-8.
-        success: the sender's mean reward in [0, 1], over attempts, 1..65535.
+    Attributes
+    ----------
+    skill : short name.
+    difficulty : 0..255.
+    text : of the proposal, at most 512 bytes of UTF-8.
+    success : the sender's mean reward in [0, 1], over attempts, 1..65535.
     """
 
     skill: str
@@ -90,12 +93,17 @@ def fitting(tasks: Sequence[SharedTask]) -> list[SharedTask]:
 def seal_task_message(run: bytes, private_key: bytes, round: int, tasks: Sequence[SharedTask]) -> bytes:
     """Signs tasks for the neighbours.
 
-    Args:
-        run: 16-byte digest of the run. private_key: 32 raw bytes. round: of the sender, 0 .. 2^31 - 1.
-        tasks: such as `fitting` gives.
+    Parameters
+    ----------
+    run : 16-byte digest of the run.
+    private_key : 32 raw bytes.
+    round : of the sender, 0 .. 2^31 - 1.
+    tasks : such as `fitting` gives.
 
-    Raises:
-        ValueError: a round or a task that no receiver would read; the message names it.
+    Raises
+    ------
+    ValueError
+        A round or a task that no receiver would read; the message names it.
     """
     if not 0 <= round < ROUND_LIMIT:
         raise ValueError(f"round {round}: must be 0 to {ROUND_LIMIT - 1}")
@@ -117,12 +125,17 @@ def open_task_message(
 ) -> TaskMessage:
     """The tasks inside a letter, once every check has passed. What they ask is still to be read by an executor.
 
-    Args:
-        run: 16-byte digest of the run. senders: did:keys from whom letters may come.
-        newest: per sender the newest round a letter was opened of. max_round: the highest the run can have reached.
+    Parameters
+    ----------
+    run : 16-byte digest of the run.
+    senders : did:keys from whom letters may come.
+    newest : per sender the newest round a letter was opened of.
+    max_round : the highest the run can have reached.
 
-    Raises:
-        Refusal: one of `refusals.TASK_MESSAGE_REFUSALS`, looked for in that order, whatever the bytes; nothing else.
+    Raises
+    ------
+    Refusal
+        One of `refusals.TASK_MESSAGE_REFUSALS`, looked for in that order, whatever the bytes; nothing else.
     """
     if len(data) > LETTER_LIMIT:
         raise refusals.Oversized(f"{len(data)} bytes, at most {LETTER_LIMIT}")

@@ -55,16 +55,23 @@ def build_rule(
 ) -> Rule:
     """The rule of a run, with a fresh state.
 
-    Args:
-        name: a key of `RULES`. size: P.
-        number, agents: the agent's own number and N (epidemic).
-        alpha: mixing factor (average, delta). scaling: mixing or sum (delta).
-        momentum: of delta's average and of noloco's outer step. gamma: choco's consensus step.
-        combine, eta, keep, window, hops: epidemic's. step, pull: noloco's.
-        robust: one of `ROBUST`; clip, trim and agreement are its arguments.
+    Parameters
+    ----------
+    name : a key of `RULES`.
+    size : P.
+    number, agents : the agent's own number and N (epidemic).
+    alpha : mixing factor (average, delta).
+    scaling : mixing or sum (delta).
+    momentum : of delta's average and of noloco's outer step.
+    gamma : choco's consensus step.
+    combine, eta, keep, window, hops : epidemic's.
+    step, pull : noloco's.
+    robust : one of `ROBUST`; clip, trim and agreement are its arguments.
 
-    Raises:
-        MergeError: unknown name, an argument out of range, or a robust variant the rule cannot have.
+    Raises
+    ------
+    MergeError
+        Unknown name, an argument out of range, or a robust variant the rule cannot have.
     """
     if name not in RULES:
         raise MergeError(f"rule={name!r}: must be one of {', '.join(RULES)}")

@@ -29,9 +29,10 @@ from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, checked
 class Average:
     """Sparse averaging of values.
 
-    Args:
-        size: P.
-        alpha: mixing factor of eq. 4, in (0, 1].
+    Parameters
+    ----------
+    size : P.
+    alpha : mixing factor of eq. 4, in (0, 1].
 
     State:
         public: float32 [P], the values that left the device last, entry by entry; what neighbours know.

@@ -30,9 +30,10 @@ _NEIGHBOUR = "neighbour/"
 class Choco:
     """Gossip of compressed differences to public copies.
 
-    Args:
-        size: P.
-        gamma: consensus step size, in (0, 1].
+    Parameters
+    ----------
+    size : P.
+    gamma : consensus step size, in (0, 1].
 
     State:
         anchor: float32 [P], the adapter all agents began with; every public copy starts there. begun: uint8 [1].

@@ -30,11 +30,12 @@ SCALINGS = ("mixing", "sum")
 class Delta:
     """Neighbours' changes, added.
 
-    Args:
-        size: P.
-        alpha: mixing factor of eq. 4, above 0.
-        scaling: one of `SCALINGS`.
-        momentum: beta, 0 for none.
+    Parameters
+    ----------
+    size : P.
+    alpha : mixing factor of eq. 4, above 0.
+    scaling : one of `SCALINGS`.
+    momentum : beta, 0 for none.
 
     State:
         start: float32 [P], what the round started from. residual: int64 [P], see `ledger.Feedback`.

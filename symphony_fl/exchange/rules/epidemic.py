@@ -33,14 +33,15 @@ _POOL = "pool/"
 class Epidemic:
     """Forwarded changes of a shared state.
 
-    Args:
-        size: P.
-        number: the agent's own number; its updates count like everybody's.
-        pool: how updates become one change (`pool.py`, `robust_combiners.py`), fresh.
-        eta: outer step size, above 0; 1 takes the pool as it is.
-        keep: start rounds from S + residual rather than from S.
-        window: rounds for which an update may be late.
-        hops: rounds for which an update is passed on; at least the graph's diameter, at most the window.
+    Parameters
+    ----------
+    size : P.
+    number : the agent's own number; its updates count like everybody's. pool: how updates become one change
+        (`pool.py`, `robust_combiners.py`), fresh.
+    eta : outer step size, above 0; 1 takes the pool as it is.
+    keep : start rounds from S + residual rather than from S.
+    window : rounds for which an update may be late.
+    hops : rounds for which an update is passed on; at least the graph's diameter, at most the window.
 
     State:
         anchor: float32 [P], theta_0. start: float32 [P], what the round started from. begun: uint8 [1].

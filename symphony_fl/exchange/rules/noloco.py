@@ -27,11 +27,12 @@ from symphony_fl.exchange.rules.rule import MergeError, Offer, Received, checked
 class NoLoCo:
     """Outer momentum over random pairs.
 
-    Args:
-        size: P.
-        momentum: a, in [0, 1).
-        step: b, above 0; 1 takes the whole progress of a round.
-        pull: g, above 0; how hard partners are pulled together.
+    Parameters
+    ----------
+    size : P.
+    momentum : a, in [0, 1).
+    step : b, above 0; 1 takes the whole progress of a round.
+    pull : g, above 0; how hard partners are pulled together.
 
     State:
         slow: float32 [P], phi. velocity: float32 [P], delta. change: float32 [P], the progress not yet applied.

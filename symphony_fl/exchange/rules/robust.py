@@ -70,9 +70,11 @@ class _Wrapper:
 class Clipped(_Wrapper):
     """Each neighbour's distance clipped to a radius.
 
-    Args:
-        rule: of kind values or deltas. size: P.
-        factor: of the radius, above 0.
+    Parameters
+    ----------
+    rule : of kind values or deltas.
+    size : P.
+    factor : of the radius, above 0.
     """
 
     def __init__(self, rule: Rule, size: int, factor: float = 1.0) -> None:
@@ -102,9 +104,11 @@ class Clipped(_Wrapper):
 class Middle(_Wrapper):
     """Coordinate-wise median or trimmed mean in place of the rule's weighted sum.
 
-    Args:
-        rule: of kind values or deltas. size: P.
-        trim: share of the rows dropped at each end, at least one row; None for the median.
+    Parameters
+    ----------
+    rule : of kind values or deltas.
+    size : P.
+    trim : share of the rows dropped at each end, at least one row; None for the median.
     """
 
     def __init__(self, rule: Rule, size: int, trim: float | None = None) -> None:

@@ -42,9 +42,10 @@ class _Update:
 class _OpenRounds(ABC):
     """A pool that needs all updates of a round at once: keeps them until all N agents were heard or it is closed.
 
-    Args:
-        size: P.
-        agents: N.
+    Parameters
+    ----------
+    size : P.
+    agents : N.
     """
 
     def __init__(self, size: int, agents: int) -> None:
@@ -99,11 +100,12 @@ class Clip(_OpenRounds):
     """The mean over all agents of updates that do not contradict the others, none longer than `factor` times the
     round's lower median one.
 
-    Args:
-        size: P.
-        agents: N.
-        factor: above 0.
-        agreement: least agreement with the others, in standard deviations of a fair coin.
+    Parameters
+    ----------
+    size : P.
+    agents : N.
+    factor : above 0.
+    agreement : least agreement with the others, in standard deviations of a fair coin.
     """
 
     def __init__(self, size: int, agents: int, factor: float, agreement: float = -3.0) -> None:
@@ -142,10 +144,11 @@ class Clip(_OpenRounds):
 class Robust(_OpenRounds):
     """Per round and entry the median, or the mean without the lowest and highest `trim` of the agents.
 
-    Args:
-        size: P.
-        agents: N.
-        trim: share of the agents dropped at each end, at least one; None for the median.
+    Parameters
+    ----------
+    size : P.
+    agents : N.
+    trim : share of the agents dropped at each end, at least one; None for the median.
     """
 
     def __init__(self, size: int, agents: int, trim: float | None) -> None:

@@ -37,10 +37,13 @@ class Offer:
 class Received:
     """One opened update at its receiver.
 
-    Attributes:
-        sender: agent number. round: the sender's.
-        weight: w_ij of the topology for this edge and round.
-        indices: int64 [k], ascending. values: float32 [k].
+    Attributes
+    ----------
+    sender : agent number.
+    round : the sender's.
+    weight : w_ij of the topology for this edge and round.
+    indices : int64 [k], ascending.
+    values : float32 [k].
     """
 
     sender: int
@@ -53,10 +56,11 @@ class Received:
 class Rule(Protocol):
     """How updates change an adapter of P entries.
 
-    Attributes:
-        kind: what travels, a key of `header.KINDS`.
-        forwards: True where agents pass on what they receive (see `epidemic`).
-        state: named arrays that must survive; change only through the rule.
+    Attributes
+    ----------
+    kind : what travels, a key of `header.KINDS`.
+    forwards : True where agents pass on what they receive (see `epidemic`).
+    state : named arrays that must survive; change only through the rule.
     """
 
     kind: str

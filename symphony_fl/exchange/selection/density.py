@@ -130,15 +130,18 @@ class Adaptive:
 def density_for_budget(budget: int, size: int, bits: float, shared: bool, overhead: int = 160) -> Constant:
     """The largest density whose envelope stays within `budget` bytes per round.
 
-    Args:
-        budget: bytes of one envelope, all included.
-        size: P.
-        bits: of a value under the run's codec, its share of the scales included.
-        shared: True where no index travels; else each costs the entropy of a random subset and 0.1 bits.
-        overhead: bytes of header, signature and the scales' rounding up.
+    Parameters
+    ----------
+    budget : bytes of one envelope, all included.
+    size : P.
+    bits : of a value under the run's codec, its share of the scales included.
+    shared : True where no index travels; else each costs the entropy of a random subset and 0.1 bits.
+    overhead : bytes of header, signature and the scales' rounding up.
 
-    Raises:
-        DensityError: not even one entry fits.
+    Raises
+    ------
+    DensityError
+        Not even one entry fits.
     """
     low, high = 0, size
     while (

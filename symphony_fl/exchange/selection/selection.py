@@ -24,10 +24,11 @@ class SelectionError(ValueError):
 class Selection(Protocol):
     """Which entries travel.
 
-    Attributes:
-        name: short name in recipes and, as a code, on the wire.
-        shared: True where `indices` derives them at both ends, so that none travels.
-        size: P.
+    Attributes
+    ----------
+    name : short name in recipes and, as a code, on the wire.
+    shared : True where `indices` derives them at both ends, so that none travels.
+    size : P.
     """
 
     name: str
@@ -37,9 +38,10 @@ class Selection(Protocol):
     def select(self, change: np.ndarray, round: int) -> np.ndarray:
         """The entries to send: int64 [k], ascending, unique, k >= 1.
 
-        Args:
-            change: float32 [P]; data-dependent selections rank its magnitudes, shared ones ignore it.
-            round: the sender's round.
+        Parameters
+        ----------
+        change : float32 [P]; data-dependent selections rank its magnitudes, shared ones ignore it.
+        round : the sender's round.
         """
         ...
 
@@ -146,10 +148,11 @@ class Cyclic:
 class TopK:
     """The k entries of largest magnitude; of equal ones the lowest index.
 
-    Args:
-        size: P.
-        density: share of the entries (of each layer, if parts are given).
-        parts: slices of the layers for a selection per layer, None for one over all entries.
+    Parameters
+    ----------
+    size : P.
+    density : share of the entries (of each layer, if parts are given).
+    parts : slices of the layers for a selection per layer, None for one over all entries.
     """
 
     name = "topk"
@@ -241,16 +244,21 @@ def build_selection(
 ) -> Selection:
     """The selection of a run.
 
-    Args:
-        name: a key of `SELECTIONS`.
-        layout: of the adapter; its slices are the layers.
-        density: a schedule, or a number in (0, 1] for a constant one; ignored by dense.
-        seed: of the run; the same on every agent (random, cyclic).
-        per_layer: rank within each named array rather than over all (topk, threshold).
-        factor: multiple of the root mean square (threshold).
+    Parameters
+    ----------
+    name : a key of `SELECTIONS`.
+    layout : of the adapter; its slices are the layers.
+    density : a schedule, or a number in (0, 1] for a constant one; ignored by dense.
+    seed : of the run; the same on every agent (random, cyclic).
+    per_layer : rank within each named array rather than over all (topk, threshold).
+    factor : multiple of the root mean square (threshold).
 
-    Raises:
-        SelectionError: unknown name; DensityError: density outside (0, 1].
+    Raises
+    ------
+    SelectionError
+        Unknown name;
+    DensityError
+        Density outside (0, 1].
     """
     if name not in SELECTIONS:
         raise SelectionError(f"selection={name!r}: must be one of {', '.join(SELECTIONS)}")

@@ -18,9 +18,10 @@ _SAMPLE = 1 << 14
 def largest(values: np.ndarray, count: int) -> np.ndarray:
     """Indices of the `count` largest |values|: int64 [count], ascending; of equal magnitudes the lowest index.
 
-    Args:
-        values: float32 [P], finite.
-        count: 1 .. P.
+    Parameters
+    ----------
+    values : float32 [P], finite.
+    count : 1 .. P.
     """
     if not 1 <= count <= values.size:
         raise ValueError(f"count={count}: must be 1 .. {values.size}")

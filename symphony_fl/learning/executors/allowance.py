@@ -7,8 +7,10 @@ class Allowance:
     """What is left of it. Charged is the time programs ran, not the starts of processes, so that an honest program's
     share is the same thousandth of it on a busy machine.
 
-    Args:
-        seconds: at first. within: another allowance that is charged too, and never exceeded.
+    Parameters
+    ----------
+    seconds : at first.
+    within : another allowance that is charged too, and never exceeded.
     """
 
     def __init__(self, seconds: float, within: Allowance | None = None) -> None:

@@ -45,8 +45,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def read_layers(hello: bytes) -> tuple[str, ...]:
     """The layers of python_sandbox.py that hold, from a worker's first message.
 
-    Raises:
-        SandboxError: the worker is not confined.
+    Raises
+    ------
+    SandboxError
+        The worker is not confined.
     """
     try:
         message = json.loads(hello)

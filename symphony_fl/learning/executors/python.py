@@ -34,8 +34,6 @@ from symphony_fl.learning.executors.python_syntax import (
     same_value,
 )
 
-__all__ = ["Call", "Outcome", "PythonLimits", "SandboxError", "run_calls", "run_twice", "sandbox_layers"]
-
 _MAIN = "from symphony_fl.learning.executors.python_worker import main; main()"
 _LINE_OVERHEAD = 100  # characters of a line beside the value
 
@@ -82,14 +80,18 @@ def run_calls(
 ) -> list[Outcome]:
     """One outcome per call, in order.
 
-    Args:
-        hash_seed: decides the iteration order of sets of strings.
-        allowance: what the calls may take beside ``limits``; calls without any left have the outcome time.
-        all_or_none: the first error ends the batch, the calls behind it are not_run.
+    Parameters
+    ----------
+    hash_seed : decides the iteration order of sets of strings.
+    allowance : what the calls may take beside ``limits``; calls without any left have the outcome time.
+    all_or_none : the first error ends the batch, the calls behind it are not_run.
 
-    Raises:
-        SandboxError: the process could not be started or confined.
-        ValueError: an argument is no plain value.
+    Raises
+    ------
+    SandboxError
+        The process could not be started or confined.
+    ValueError
+        An argument is no plain value.
     """
     batch = Allowance(limits.batch_seconds, allowance)
     outcomes: list[Outcome | None] = [_refusal(call, limits) for call in calls]
@@ -129,8 +131,10 @@ def run_twice(
 def sandbox_layers() -> tuple[str, ...]:
     """The layers of python_sandbox.py that hold on this machine.
 
-    Raises:
-        SandboxError: as of ``run_calls``.
+    Raises
+    ------
+    SandboxError
+        As of ``run_calls``.
     """
     layers, _ = _talk([], LIMITS, 0, Allowance(LIMITS.batch_seconds), False)
     return layers
@@ -191,9 +195,12 @@ def _talk(
 def _lines(process: subprocess.Popen[bytes], limits: PythonLimits, allowance: Allowance) -> Iterator[bytes]:
     """The process's lines; each has its own deadline and a bounded length. All but the first are charged.
 
-    Raises:
-        SandboxError: no first line in time.
-        TimeoutError: no further line in time.
+    Raises
+    ------
+    SandboxError
+        No first line in time.
+    TimeoutError
+        No further line in time.
     """
     assert process.stdout is not None
     longest = 12 * limits.result_chars + _LINE_OVERHEAD  # JSON writes an emoji in 12 characters

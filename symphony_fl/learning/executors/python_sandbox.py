@@ -81,11 +81,14 @@ def confine(
 ) -> list[str]:
     """Confine this process for good; returns the names of the layers that hold on this machine.
 
-    Args:
-        also: machine -> system calls that are allowed beside those of every worker.
+    Parameters
+    ----------
+    also : machine -> system calls that are allowed beside those of every worker.
 
-    Raises:
-        OSError: a layer this machine should have could not be set up. Nothing untrusted may run then.
+    Raises
+    ------
+    OSError
+        A layer this machine should have could not be set up. Nothing untrusted may run then.
     """
     layers = ["limits"]
     libc = ctypes.CDLL(None, use_errno=True)

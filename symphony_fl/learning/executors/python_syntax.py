@@ -60,8 +60,10 @@ class PythonError(ValueError):
 def parse_program(source: str, max_chars: int) -> ast.Module:
     """The syntax tree of a program that defines a function ``f`` and uses only what is allowed.
 
-    Raises:
-        PythonError: too long, not Python, something forbidden, or no ``def f`` at the top level.
+    Raises
+    ------
+    PythonError
+        Too long, not Python, something forbidden, or no ``def f`` at the top level.
     """
     tree = _parse(source, max_chars)
     for node in ast.walk(tree):
@@ -106,8 +108,10 @@ def _forbidden(node: ast.AST) -> str:
 def read_literals(text: str, max_chars: int) -> tuple[object, ...]:
     """The values of an argument list such as ``3, [1, 2]``: plain data only (see ``is_plain``), at least one.
 
-    Raises:
-        PythonError: too long, not literals, or values of other types.
+    Raises
+    ------
+    PythonError
+        Too long, not literals, or values of other types.
     """
     if len(text) > max_chars:
         raise PythonError("too_long", f"{len(text)} characters, at most {max_chars}")

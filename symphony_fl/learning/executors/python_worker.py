@@ -23,6 +23,7 @@ from symphony_fl.learning.executors.python_syntax import BUILTINS, MODULES, is_p
 
 
 def main() -> None:
+    """Entry point."""
     request = json.loads(sys.stdin.buffer.read())
     scope = builtins_of_programs()  # loads modules, which needs files: before the confinement
     try:

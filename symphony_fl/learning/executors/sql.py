@@ -24,18 +24,6 @@ from typing import Any
 from symphony_fl.learning.executors.sql_guard import Cell, Row, SqlError, SqlLimits
 from symphony_fl.learning.executors.sql_process import PROCESS, File
 
-__all__ = [
-    "Cell",
-    "Database",
-    "Row",
-    "SqlError",
-    "SqlLimits",
-    "hold_files",
-    "is_ordered",
-    "parse",
-    "same_result",
-]
-
 _keys = itertools.count()
 
 
@@ -56,8 +44,10 @@ class Database:
     def from_file(cls, path: Path) -> Database:
         """A database file, read-only; it must not be changed by anyone while it is open.
 
-        Raises:
-            FileNotFoundError: there is none.
+        Raises
+        ------
+        FileNotFoundError
+            There is none.
         """
         return cls(File.at(path))
 
@@ -72,9 +62,12 @@ class Database:
     def query(self, sql: str, limits: SqlLimits = SqlLimits()) -> list[Row]:  # noqa: B008 (frozen)
         """All rows of one SELECT.
 
-        Raises:
-            SqlError: it is not one SELECT, uses what is forbidden, fails, or exceeds a limit.
-            SandboxError: nothing can be run safely on this machine.
+        Raises
+        ------
+        SqlError
+            It is not one SELECT, uses what is forbidden, fails, or exceeds a limit.
+        SandboxError
+            Nothing can be run safely on this machine.
         """
         return self._query(sql, limits, backwards=False)
 
@@ -93,8 +86,10 @@ class Database:
 def hold_files(paths: Iterable[Path]) -> None:
     """Have the process that runs queries hold these database files at once: each new one takes a new process.
 
-    Raises:
-        FileNotFoundError: one is not there.
+    Raises
+    ------
+    FileNotFoundError
+        One is not there.
     """
     PROCESS.hold([File.at(path) for path in paths])
 
@@ -102,8 +97,10 @@ def hold_files(paths: Iterable[Path]) -> None:
 def is_ordered(query: str) -> bool:
     """Whether a (trusted or already executed) query has a top-level ORDER BY.
 
-    Raises:
-        SqlError: it cannot be parsed.
+    Raises
+    ------
+    SqlError
+        It cannot be parsed.
     """
     return bool(parse(query).args.get("order"))
 
@@ -111,8 +108,10 @@ def is_ordered(query: str) -> bool:
 def parse(query: str) -> Any:
     """The query as a sqlglot expression.
 
-    Raises:
-        SqlError: it cannot be parsed, or is not a SELECT or a compound of them.
+    Raises
+    ------
+    SqlError
+        It cannot be parsed, or is not a SELECT or a compound of them.
     """
     import sqlglot  # 0.2 s: only where it is used
 

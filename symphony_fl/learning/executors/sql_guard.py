@@ -97,8 +97,10 @@ class Guard:
     def query(self, sql: str, limits: SqlLimits, backwards: bool) -> list[Row]:
         """All rows of one SELECT; ``backwards``: SQLite reads unordered rows in the other direction.
 
-        Raises:
-            SqlError: it is not one SELECT, uses what is forbidden, fails, or exceeds a limit.
+        Raises
+        ------
+        SqlError
+            It is not one SELECT, uses what is forbidden, fails, or exceeds a limit.
         """
         if backwards:
             self._trusted("PRAGMA reverse_unordered_selects = ON")

@@ -106,9 +106,12 @@ class SqlProcess:
     ) -> list[Row]:
         """All rows of one SELECT on a file, or on the script with that key.
 
-        Raises:
-            SqlError: see sql_guard.py; `time` also where the worker had to be killed, `died` where it ended.
-            SandboxError: no worker can be started or confined.
+        Raises
+        ------
+        SqlError
+            See sql_guard.py; `time` also where the worker had to be killed, `died` where it ended.
+        SandboxError
+            No worker can be started or confined.
         """
         with self._lock:
             for last in (False, True):
@@ -128,7 +131,7 @@ class SqlProcess:
                 self._files.remove(source)
             elif self._process is not None:
                 self.close()
-            self._files = [held for held in self._files if held.path != source.path][-_FILES + 1 :] + [source]
+            self._files = [*[held for held in self._files if held.path != source.path][-_FILES + 1 :], source]
         if self._process is None:
             self._process = start(_MAIN)
             try:
@@ -192,8 +195,10 @@ class SqlProcess:
 def _read_answer(body: bytes, limits: SqlLimits) -> list[Row]:
     """The rows in a message of a process that may have been taken over: nothing in it is believed.
 
-    Raises:
-        SqlError: it is a refusal; `died` if no worker of ours would say so.
+    Raises
+    ------
+    SqlError
+        It is a refusal; `died` if no worker of ours would say so.
     """
     try:
         message = json.loads(body)
@@ -233,10 +238,14 @@ def _send(worker: subprocess.Popen[bytes], message: dict[str, Any], deadline: fl
 def _receive(worker: subprocess.Popen[bytes], longest: int, deadline: float) -> bytes:
     """The body of the one frame that is due.
 
-    Raises:
-        TimeoutError: it is late.
-        EOFError: the process has ended.
-        SqlError: `died` where the frame is longer than ``longest``, or more comes than one.
+    Raises
+    ------
+    TimeoutError
+        It is late.
+    EOFError
+        The process has ended.
+    SqlError
+        `died` where the frame is longer than ``longest``, or more comes than one.
     """
     assert worker.stdout is not None
     held, wanted = bytearray(), 4

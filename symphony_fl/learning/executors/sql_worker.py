@@ -28,6 +28,7 @@ _MEMORY_BYTES = HEAP_BYTES + 256 * 2**20  # the interpreter, the rows and their 
 
 
 def main() -> None:
+    """Entry point."""
     databases = _open_files(json.loads(_read_frame())["files"])
     try:
         layers = confine(_CPU_SECONDS, _MEMORY_BYTES, READ_FILES)

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from symphony_fl import registry
 from symphony_fl.learning.model import quantization as fourbit
 from symphony_fl.learning.model.model_check import DTYPES, ModelError, check_model
 
@@ -125,6 +126,9 @@ def _source(name: str) -> str:
         from symphony_fl.learning.model.smollm2 import build_smollm2
 
         return str(build_smollm2())
+    registered = registry.items("models").get(name)
+    if registered is not None:
+        return str(registered[0]())
     folder = Path(name).expanduser()
     return str(folder) if folder.is_dir() else name
 

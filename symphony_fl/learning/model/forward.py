@@ -142,7 +142,7 @@ def reason_for_modules(model: torch.nn.Module) -> str | None:
         if tensor.requires_grad and ".lora_" not in name and torch.is_grad_enabled():
             return f"{name} is trained"
     for name, module in inner.named_modules():
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):  # noqa: SLF001
             return f"{name or 'the model'} has hooks"
     return _unknown_layer(inner)
 

@@ -21,8 +21,8 @@ else:
     is_bnb_available.cache_clear()
     is_bnb_4bit_available.cache_clear()
 
-from peft.tuners.lora import LoraLayer  # noqa: E402
-from peft.utils.integrations import dequantize_module_weight  # noqa: E402
+from peft.tuners.lora import LoraLayer
+from peft.utils.integrations import dequantize_module_weight
 
 LoraConfig, PeftModel, get_peft_model = peft.LoraConfig, peft.PeftModel, peft.get_peft_model
 

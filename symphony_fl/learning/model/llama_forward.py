@@ -38,10 +38,11 @@ class Factors:
 class Projection:
     """Linear layers with the same input, side by side; their adapters are folded into ``weight``.
 
-    Attributes:
-        weight: [out, in], without gradient; the layers' outputs one after the other.
-        a, b: [R, in] and [out, R] with ``weight`` = W + b a, and with gradient to the adapters: their A one below the
-            other, their scaled B along the diagonal. None where no layer has an adapter.
+    Attributes
+    ----------
+    weight : [out, in], without gradient; the layers' outputs one after the other.
+    a, b : [R, in] and [out, R] with ``weight`` = W + b a, and with gradient to the adapters: their A one below the
+        other, their scaled B along the diagonal. None where no layer has an adapter.
     """
 
     weight: torch.Tensor
@@ -57,6 +58,8 @@ class Projection:
 
 @dataclass(frozen=True)
 class Layer:
+    """The weights of one decoder layer, adapters folded in."""
+
     attention_norm: torch.Tensor
     qkv: Projection
     out: Projection
@@ -130,9 +133,10 @@ def llama_logits(
 ) -> torch.Tensor:
     """Logits [B, n, V] of the token after each of ``ids``, or [B, 1, V] after the last; ``cache`` grows by n tokens.
 
-    Args:
-        ids, positions: int64 [B, n].
-        mask: int64 [B, L], 0 on padding, over the tokens in the cache and the new ones.
+    Parameters
+    ----------
+    ids, positions : int64 [B, n].
+    mask : int64 [B, L], 0 on padding, over the tokens in the cache and the new ones.
     """
     bias = _attention_bias(mask, ids.shape[1])
     rotation = _rotation(llama, positions)

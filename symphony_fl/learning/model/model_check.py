@@ -6,6 +6,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+from symphony_fl import registry
+
 QUANTIZATIONS = ("none", "nf4")
 DTYPES = ("float32", "bfloat16", "float16")
 KINDS = ("lora", "lora_fa", "lora_sb")
@@ -31,7 +33,7 @@ def check_model(name: str, quantization: str = "none") -> None:
         One line with the field, the value and what is allowed.
     """
     check_quantization(quantization)
-    if name == "tiny":
+    if name == "tiny" or name in registry.items("models"):
         return
     if name == "smollm2":
         smollm2_gguf()

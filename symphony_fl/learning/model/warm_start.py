@@ -63,7 +63,7 @@ class WarmStart:
             "min": 3,
             "add": 9,
             "subtract": 9,
-        }  # fmt: skip
+        }
     )
 
 
@@ -184,9 +184,10 @@ def pack(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Several sequences to a row, longest first, each into the first row with room: four int64 [R, row].
 
-    Returns:
-        ids; labels (the next token where it belongs to an answer, else ignored); positions from each sequence's start;
-        pieces (which sequence of its row a token belongs to, from 1; 0 is padding).
+    Returns
+    -------
+    ids; labels (the next token where it belongs to an answer, else ignored); positions from each sequence's start;
+    pieces (which sequence of its row a token belongs to, from 1; 0 is padding).
     """
     rows: list[list[tuple[list[int], list[int]]]] = []
     room: list[int] = []

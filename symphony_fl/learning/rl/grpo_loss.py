@@ -37,13 +37,17 @@ def mixed_advantages(
     delay) changes the variance of a policy gradient and not the direction it has on average (Williams, "Simple
     statistical gradient-following algorithms for connectionist reinforcement learning", 1992).
 
-    Args:
-        baseline_N: the shared value of each prompt's skill, [N]; NaN where there is none yet; None where there is none
-            at all. Without one, or with ``weight`` 0, advantages are those of `group_advantages` to the bit.
-        weight: in [0, 1]. scale: of the group's part only; with "group" the two parts have different units.
+    Parameters
+    ----------
+    baseline_N : the shared value of each prompt's skill, [N]; NaN where there is none yet; None where there is none
+        at all. Without one, or with ``weight`` 0, advantages are those of `group_advantages` to the bit.
+    weight : in [0, 1].
+    scale : of the group's part only; with "group" the two parts have different units.
 
-    Raises:
-        ValueError: ``weight`` is out of range, ``baseline_N`` is infinite or not one per prompt, an unknown ``scale``.
+    Raises
+    ------
+    ValueError
+        ``weight`` is out of range, ``baseline_N`` is infinite or not one per prompt, an unknown ``scale``.
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"weight {weight}: must be in [0, 1]")
@@ -82,23 +86,24 @@ def grpo_loss(
 ) -> torch.Tensor:
     """DeepSeekMath eq. 3 with the sign of a loss: a scalar with gradient to ``logprobs``.
 
-    Args:
-        logprobs, old_logprobs, ref_logprobs, mask: [B, T]; entries under mask 0 are ignored whatever they hold.
-        advantages: [B].
-        normalization: the per-token terms are summed and divided
-            "dr_grpo": by B * max_tokens (a constant);
-            "token": by the number of tokens of the batch (DAPO; TRL's "bnpo");
-            "sequence": by each completion's length, then averaged over the B rows (the paper; TRL's "grpo").
-        max_tokens: the longest completion the sampler allows.
-        ratio: how a token counts that an older policy sampled, by r = exp(logprobs - old_logprobs):
-            "clipped": PPO's min(r A, clip(r) A); beyond the clip a token has no gradient;
-            "truncated": min(r, ``ratio_cap``) A, through which no gradient flows, times the log-probability: truncated
-            importance sampling (Espeholt et al., "IMPALA", arXiv 1802.01561), every token keeps a bounded one;
-            "none": A times the log-probability, as if the policy in training had sampled it. All three have the same
-            gradient where r = 1.
+    Parameters
+    ----------
+    logprobs, old_logprobs, ref_logprobs, mask : [B, T]; entries under mask 0 are ignored whatever they hold.
+    advantages : [B].
+    normalization : the per-token terms are summed and divided "dr_grpo": by B * max_tokens (a constant); "token":
+        by the number of tokens of the batch (DAPO; TRL's "bnpo"); "sequence": by each completion's length, then
+        averaged over the B rows (the paper; TRL's "grpo").
+    max_tokens : the longest completion the sampler allows.
+    ratio : how a token counts that an older policy sampled, by r = exp(logprobs - old_logprobs): "clipped": PPO's
+        min(r A, clip(r) A); beyond the clip a token has no gradient; "truncated": min(r, ``ratio_cap``) A, through
+        which no gradient flows, times the log-probability: truncated importance sampling (Espeholt et al.,
+        "IMPALA", arXiv 1802.01561), every token keeps a bounded one; "none": A times the log-probability, as if the
+        policy in training had sampled it. All three have the same gradient where r = 1.
 
-    Raises:
-        ValueError: an unknown normalization or ratio, or ``kl`` > 0 without ``ref_logprobs``.
+    Raises
+    ------
+    ValueError
+        An unknown normalization or ratio, or ``kl`` > 0 without ``ref_logprobs``.
     """
     keep = mask.bool()
     ratios = (logprobs - old_logprobs).masked_fill(~keep, 0.0).exp()

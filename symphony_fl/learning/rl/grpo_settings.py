@@ -14,8 +14,10 @@ class GRPOSettings:
     ``rows_per_pass`` bounds the distinct rows of one forward and backward pass (memory), not the gradient.
     ``ratio`` and ``ratio_cap`` matter where an older policy sampled, or with several inner epochs: see `grpo_loss.py`.
 
-    Raises:
-        ValueError: a count below 1, fewer than 2 samples per prompt, a temperature of 0, an unknown name.
+    Raises
+    ------
+    ValueError
+        A count below 1, fewer than 2 samples per prompt, a temperature of 0, an unknown name.
     """
 
     prompts: int

@@ -44,8 +44,10 @@ def load_optimizer_arrays(
 ) -> None:
     """Take back what `optimizer_arrays` gave.
 
-    Raises:
-        ValueError: an array is missing or does not fit the parameters.
+    Raises
+    ------
+    ValueError
+        An array is missing or does not fit the parameters.
     """
     size = sum(parameter.numel() for parameter in parameters)
     for key in _MOMENTS:

@@ -59,8 +59,10 @@ class PolicyGradient:
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave.
 
-        Raises:
-            ValueError: an array is missing or does not fit the adapter.
+        Raises
+        ------
+        ValueError
+            An array is missing or does not fit the adapter.
         """
         load_optimizer_arrays(self.optimizer, self.policy.parameters(), state)
 
@@ -110,8 +112,10 @@ class PolicyGradient:
 
         Nothing happens where no row has a gradient. `earlier` are digests of older adapters that may have sampled.
 
-        Raises:
-            PolicyMismatch: another adapter sampled than the one in the model now, or one of `earlier`.
+        Raises
+        ------
+        PolicyMismatch
+            Another adapter sampled than the one in the model now, or one of `earlier`.
         """
         ours = self.digest()
         for one in scored:

@@ -49,8 +49,10 @@ class RolloutLearner:
     ) -> LearnReport:
         """One step over all parts, its loss that of one batch of all; nothing happens where there are none.
 
-        Raises:
-            PolicyMismatch: an adapter sampled that is neither in the model now nor among ``known``, by digest.
+        Raises
+        ------
+        PolicyMismatch
+            An adapter sampled that is neither in the model now nor among ``known``, by digest.
         """
         scored = []
         rows = sum(len(part.rollout.completion_mask) for part in parts)

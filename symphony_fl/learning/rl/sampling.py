@@ -27,14 +27,15 @@ from symphony_fl.learning.skills import Task, get_skill
 class Rollout:
     """Completions of B prompts.
 
-    Attributes:
-        prompt_ids: int64 [B, P], padded on the left.
-        prompt_mask: int64 [B, P], 1 on the prompt.
-        completion_ids: int64 [B, T], padded on the right; T is the longest completion's length.
-        completion_mask: int64 [B, T], 1 up to and including the end of sequence.
-        logprobs: float32 [B, T], of the sampled token under the sampling policy at its temperature (of a greedy
-            token: at temperature 1); 0 where masked.
-        texts: the completions without special tokens.
+    Attributes
+    ----------
+    prompt_ids : int64 [B, P], padded on the left.
+    prompt_mask : int64 [B, P], 1 on the prompt.
+    completion_ids : int64 [B, T], padded on the right; T is the longest completion's length.
+    completion_mask : int64 [B, T], 1 up to and including the end of sequence.
+    logprobs : float32 [B, T], of the sampled token under the sampling policy at its temperature (of a greedy token:
+        at temperature 1); 0 where masked.
+    texts : the completions without special tokens.
     """
 
     prompt_ids: torch.Tensor
@@ -58,8 +59,10 @@ def generate(
 
     ``temperature`` 0 is greedy and needs no seed. The model is used in the mode (train or eval) it is in.
 
-    Raises:
-        ValueError: no prompts, fewer than 1 token asked for, a negative temperature, or sampling without a seed.
+    Raises
+    ------
+    ValueError
+        No prompts, fewer than 1 token asked for, a negative temperature, or sampling without a seed.
     """
     if not prompts or max_new_tokens < 1 or temperature < 0:
         raise ValueError(

@@ -31,9 +31,10 @@ def completion_logprobs(
 ) -> torch.Tensor:
     """Log-probability of every completion token given what precedes it, float32 [B, T], with gradient.
 
-    Args:
-        prompt_ids, prompt_mask: [B, P], padded on the left.
-        completion_ids, completion_mask: [B, T], padded on the right.
+    Parameters
+    ----------
+    prompt_ids, prompt_mask : [B, P], padded on the left.
+    completion_ids, completion_mask : [B, T], padded on the right.
 
     Masked entries hold the log-probability of the padding and mean nothing.
     """

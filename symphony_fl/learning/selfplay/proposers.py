@@ -5,7 +5,7 @@ cell only, and what is written often earns less.
 
 `FreeProposer` is the naive reading of the paper's self-play: the model also writes which skill and difficulty it
 proposes for, and learnability is all it earns. It soon writes a handful of tasks of one skill. It is here so that
-anyone can see that (`selfplay.proposer: free`), and see that `ProposalStats` notices.
+anyone can see that (`selfplay: free`), and see that `ProposalStats` notices.
 """
 
 from __future__ import annotations

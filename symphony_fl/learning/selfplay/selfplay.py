@@ -49,15 +49,16 @@ _STREAM = 0x53504C59  # separates this learner's random stream from others drawn
 class SelfPlaySettings:
     """How tasks are proposed.
 
-    Attributes:
-        group: proposals per cell, at least 2.
-        weight: of the proposer's loss beside the solver's, at least 0.
-        discount: of the counts in memory, per round of age, for the curriculum.
-        floor, mastery: of the curriculum.
-        examples: solved tasks out of memory shown to the proposer.
-        shared_weight: of the shared reward in a proposal's learnability.
-        share: of the round's proposals, how many are reported to be shown to the neighbours.
-        free: the proposer chooses skill and difficulty itself, see `proposers.FreeProposer`.
+    Attributes
+    ----------
+    group : proposals per cell, at least 2.
+    weight : of the proposer's loss beside the solver's, at least 0.
+    discount : of the counts in memory, per round of age, for the curriculum.
+    floor, mastery : of the curriculum.
+    examples : solved tasks out of memory shown to the proposer.
+    shared_weight : of the shared reward in a proposal's learnability.
+    share : of the round's proposals, how many are reported to be shown to the neighbours.
+    free : the proposer chooses skill and difficulty itself, see `proposers.FreeProposer`.
     """
 
     group: int
@@ -74,17 +75,18 @@ class SelfPlaySettings:
 class SelfPlay:
     """A learner that is given skills and no tasks. Writes nothing into the memory; its report holds the attempts.
 
-    Args:
-        policy: holds the adapter that is trained, in place.
-        skills: the agent's.
-        memory: read at the beginning of a round.
-        settings: `prompts` proposals per step, `samples` attempts at each that is a task.
-        play: see there.
-        seed: the agent's own.
-        bootstrap: done before the first round.
-        shared: the network's recent reward by skill, where known.
-        baseline: of the solver's advantages.
-        received: tasks of the neighbours, read and checked by the agent; each is solved once.
+    Parameters
+    ----------
+    policy : holds the adapter that is trained, in place.
+    skills : the agent's.
+    memory : read at the beginning of a round.
+    settings : `prompts` proposals per step, `samples` attempts at each that is a task.
+    play : see there.
+    seed : the agent's own.
+    bootstrap : done before the first round.
+    shared : the network's recent reward by skill, where known.
+    baseline : of the solver's advantages.
+    received : tasks of the neighbours, read and checked by the agent; each is solved once.
     """
 
     def __init__(

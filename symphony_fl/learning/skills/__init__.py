@@ -18,11 +18,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from symphony_fl import registry
 from symphony_fl.learning.skills.arithmetic import ARITHMETIC
 from symphony_fl.learning.skills.base import ProposalError, ProposingSkill, Skill, SkillError, Task
 from symphony_fl.learning.skills.datasets.gsm import GSM
 from symphony_fl.learning.skills.datasets.multihop import MULTIHOP
 from symphony_fl.learning.skills.datasets.openqa import OPENQA
+from symphony_fl.learning.skills.datasets.prompt_answer import PromptAnswer
 from symphony_fl.learning.skills.datasets.sources import Source, parse_source, with_source
 from symphony_fl.learning.skills.programs.code import CODE
 from symphony_fl.learning.skills.sql.spider import SPIDER_SAMPLE
@@ -50,14 +52,44 @@ _INSTALLED: dict[str, Source] = {}  # skills of this process whose rows are not 
 def get_skill(name: str) -> Skill:
     """The skill of that short name.
 
-    Raises:
-        SkillError: there is none; the message names the nearest one.
+    Raises
+    ------
+    SkillError
+        There is none; the message names the nearest one.
     """
     if name in SKILLS:
         return SKILLS[name]
     near = difflib.get_close_matches(name, SKILLS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     raise SkillError(f"unknown skill {name!r}{hint} (known: {', '.join(SKILLS)})")
+
+
+def install_registered() -> None:
+    """From here on, ``get_skill`` gives the skills of plug-ins too.
+
+    Raises
+    ------
+    SkillError
+        A plug-in's skill has the name of another one.
+    """
+    for name, (skill, provider) in registry.items("skills").items():
+        if SKILLS.setdefault(name, skill) is not skill:
+            raise SkillError(f"skill {name!r} of {provider}: the name is taken")
+
+
+def install_prompts(skills: Sequence[PromptAnswer]) -> None:
+    """From here on, in this process, ``get_skill`` gives these skills of rows; the same call again does nothing.
+
+    Raises
+    ------
+    SkillError
+        A name is taken, by another skill or by other rows.
+    """
+    for skill in skills:
+        if SKILLS.setdefault(skill.name, skill) != skill:
+            raise SkillError(
+                f"skill {skill.name!r}: the name is taken, or this process has read other rows for it"
+            )
 
 
 def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
@@ -67,13 +99,16 @@ def install_rows(entries: Sequence[str], skills: Sequence[str]) -> None:
     nothing. Skills are looked up by name wherever tasks are drawn or judged, so a name means one set of rows for as
     long as the process lives.
 
-    Args:
-        entries: ``skill=folder-or-hub-name:split`` each (``sources.py``).
-        skills: the recipe's; those without an entry have the shipped rows, or are generated.
+    Parameters
+    ----------
+    entries : ``skill=folder-or-hub-name:split`` each (``sources.py``).
+    skills : the recipe's; those without an entry have the shipped rows, or are generated.
 
-    Raises:
-        SkillError: an entry of another form, for none of the skills or for one named before; rows that cannot be
-            read; or this process has other rows for a skill already.
+    Raises
+    ------
+    SkillError
+        An entry of another form, for none of the skills or for one named before; rows that cannot be read; or
+        this process has other rows for a skill already.
     """
     wanted: dict[str, Source] = {}
     for entry in entries:
@@ -105,5 +140,7 @@ __all__ = [
     "SkillError",
     "Task",
     "get_skill",
+    "install_prompts",
+    "install_registered",
     "install_rows",
 ]

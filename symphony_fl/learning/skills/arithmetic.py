@@ -82,8 +82,10 @@ def _of_digits(digits: int) -> range:
 def _read(form: re.Pattern[str], question: str) -> tuple[str, ...]:
     """The groups of a question of that form.
 
-    Raises:
-        ProposalError: it is of another form.
+    Raises
+    ------
+    ProposalError
+        It is of another form.
     """
     found = form.fullmatch(question)
     if found is None:

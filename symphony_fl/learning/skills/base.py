@@ -79,13 +79,15 @@ class Skill(Protocol):
 
 @runtime_checkable
 class ProposingSkill(Skill, Protocol):
-    """A skill whose tasks a model can write as well (self-play, Section 5.1), and that can be asked as a chat."""
+    """A skill whose tasks a model can write as well (self-play, section 5.1), and that can be asked as a chat."""
 
     def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
         """The text with which a model is asked for a new task of this difficulty, after the given examples.
 
-        Raises:
-            SkillError: an example of another skill, or a difficulty out of range.
+        Raises
+        ------
+        SkillError
+            An example of another skill, or a difficulty out of range.
         """
         ...
 
@@ -94,8 +96,10 @@ class ProposingSkill(Skill, Protocol):
 
         ``origin`` is "proposed". The text is untrusted.
 
-        Raises:
-            ProposalError: it is no valid task of this difficulty; ``reason`` says why.
+        Raises
+        ------
+        ProposalError
+            It is no valid task of this difficulty; ``reason`` says why.
         """
         ...
 
@@ -137,8 +141,10 @@ class ExecutingSkill(ProposingSkill, Protocol):
 def draw_difficulty(rng: np.random.Generator, levels: range, difficulty: int | None, skill: str) -> int:
     """The given difficulty, checked, or one drawn uniformly from ``levels``.
 
-    Raises:
-        SkillError: the given difficulty is not one of ``levels``.
+    Raises
+    ------
+    SkillError
+        The given difficulty is not one of ``levels``.
     """
     if difficulty is None:
         return int(levels[rng.integers(len(levels))])

@@ -19,8 +19,10 @@ def evaluate(expression: str) -> tuple[Fraction, int]:
 
     Decimals are read as written (0.1 is one tenth) and thousands separators are dropped.
 
-    Raises:
-        ProposalError: not such an expression, too long, or a division by zero.
+    Raises
+    ------
+    ProposalError
+        Not such an expression, too long, or a division by zero.
     """
     text = _SEPARATOR.sub("", expression.strip().translate(_SIGNS))
     if len(text) > LONGEST:

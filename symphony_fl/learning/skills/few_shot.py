@@ -38,15 +38,16 @@ NUMBER = re.compile(r"(-?\d+)[^\d\n]*")
 class FewShotSkill:
     """One skill. It satisfies ``Skill``, proposes, and can teach how to.
 
-    Attributes:
-        draw: (rng, difficulty) to a question.
-        solve: (question, difficulty) to its answer; raises ProposalError for what ``draw`` could not have written in
-            form and bounds.
-        examples: of answering, before every question.
-        frame: what stands before and behind a question in its prompt.
-        shots: what a proposer is shown, by difficulty.
-        instruction: what a chat model is told.
-        answer_form: must match a whole line; its group is the answer.
+    Attributes
+    ----------
+    draw : (rng, difficulty) to a question.
+    solve : (question, difficulty) to its answer; raises ProposalError for what ``draw`` could not have written in
+        form and bounds.
+    examples : of answering, before every question.
+    frame : what stands before and behind a question in its prompt.
+    shots : what a proposer is shown, by difficulty.
+    instruction : what a chat model is told.
+    answer_form : must match a whole line; its group is the answer.
     """
 
     name: str
@@ -76,8 +77,10 @@ class FewShotSkill:
     def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
         """Questions of this difficulty, one a line, examples (those of it) before the last shot.
 
-        Raises:
-            SkillError: an example of another skill, or a difficulty out of range.
+        Raises
+        ------
+        SkillError
+            An example of another skill, or a difficulty out of range.
         """
         check_difficulty(self.difficulties, difficulty, self.name)
         known = [(self._question(task), task.difficulty) for task in examples]
@@ -89,17 +92,22 @@ class FewShotSkill:
     def proposal_of(self, task: Task) -> str:
         """The question alone, with the space before it, which belongs to a model's next token.
 
-        Raises:
-            SkillError: a task of another skill.
+        Raises
+        ------
+        SkillError
+            A task of another skill.
         """
         return f" {self._question(task)}"
 
     def parse_proposal(self, text: str, difficulty: int) -> Task:
         """The task of the question on the first line; the rest is not read.
 
-        Raises:
-            ProposalError: it is no question of this skill and difficulty.
-            SkillError: a difficulty out of range.
+        Raises
+        ------
+        ProposalError
+            It is no question of this skill and difficulty.
+        SkillError
+            A difficulty out of range.
         """
         check_difficulty(self.difficulties, difficulty, self.name)
         line = " ".join(_first_line(text).split())
@@ -111,8 +119,10 @@ class FewShotSkill:
     def chat(self, task: Task) -> list[dict[str, str]]:
         """The question as a message, without the few-shot examples.
 
-        Raises:
-            SkillError: a task of another skill.
+        Raises
+        ------
+        SkillError
+            A task of another skill.
         """
         before, behind = self.frame
         question = f"{before}{self._question(task)}{behind}".removeprefix("Q: ").removesuffix("\nA:")

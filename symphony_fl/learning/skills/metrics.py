@@ -1,8 +1,7 @@
 """How answers are compared, as published.
 
     normalise_answer   SQuAD (Rajpurkar et al., arXiv 1606.05250, evaluate-v1.1): no case, punctuation, articles
-    exact_match, f1    the same paper's two figures; Natural Questions (open) and HotpotQA use them unchanged
-    hotpot_f1          HotpotQA (Yang et al., arXiv 1809.09600, hotpot_evaluate_v1): yes and no are right or wrong
+    exact_match        the same paper's first figure; Natural Questions (open) and HotpotQA use it unchanged
     gsm8k_answer       GSM8K (Cobbe et al., arXiv 2110.14168): the number after the first ``####``
     math_equal         equality of two mathematical expressions by math-verify
     first_line         where a few-shot answer ends
@@ -21,7 +20,6 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The published pattern asks for exactly one space; models leave it out or write a dollar sign.
 _GSM8K = re.compile(r"####\s*(?:\$\s*)?(-?[0-9][0-9.,]*)")
-_UNGRADED = frozenset({"yes", "no", "noanswer"})
 
 LONGEST_EXPRESSION = 100  # characters
 _COMMANDS = frozenset(
@@ -64,18 +62,8 @@ def _f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def hotpot_f1(prediction: str, golds: Sequence[str]) -> float:
-    """``f1``, except that a yes, a no or a "noanswer" on either side is right or wrong."""
-
-    def one(gold: str) -> float:
-        pair = {normalise_answer(prediction), normalise_answer(gold)}
-        return 0.0 if len(pair) == 2 and pair & _UNGRADED else _f1(prediction, gold)
-
-    return max(map(one, golds), default=0.0)
-
-
 def gsm8k_answer(text: str) -> str | None:
-    """The number after the first ``####``, without thousands separators; ``None`` if there is none.
+    r"""The number after the first ``####``, without thousands separators; ``None`` if there is none.
 
     ``"5 + 4 = 9\\n#### 1,009."`` gives ``"1009"``.
     """
@@ -84,7 +72,7 @@ def gsm8k_answer(text: str) -> str | None:
 
 
 def math_equal(gold: str, answer: str) -> bool:
-    """Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
+    r"""Whether math-verify holds the two expressions (plain or LaTeX) for equal: ``\\frac{1}{2}`` and ``0.5``.
 
     Its timeouts are signals, which work in a main thread only, while agents may run in others. So they are off, and
     what could run for long (high powers, factorials, sums, long texts) is refused beforehand: not equal.

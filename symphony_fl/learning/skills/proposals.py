@@ -38,8 +38,10 @@ class Proposals(Protocol):
     def parse(self, text: str, difficulty: int) -> tuple[str, str]:
         """(question, answer) of one proposal; the answer is what the family's executor found, or confirmed.
 
-        Raises:
-            ProposalError: the text is no task of that difficulty.
+        Raises
+        ------
+        ProposalError
+            The text is no task of that difficulty.
         """
         ...
 
@@ -47,8 +49,10 @@ class Proposals(Protocol):
 def read_fields(text: str, labels: Sequence[str]) -> list[str]:
     """The contents of the labelled lines, in the order of ``labels``, each one line and not empty.
 
-    Raises:
-        ProposalError: too long, a label missing or out of order, or nothing behind it.
+    Raises
+    ------
+    ProposalError
+        Too long, a label missing or out of order, or nothing behind it.
     """
     if len(text) > LONGEST:
         raise ProposalError(

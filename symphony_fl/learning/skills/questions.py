@@ -35,8 +35,10 @@ class Form:
     def question(self, prompt: str) -> str:
         """The question inside a prompt of this form.
 
-        Raises:
-            SkillError: the prompt is of another form.
+        Raises
+        ------
+        SkillError
+            The prompt is of another form.
         """
         shown = self._shown()
         if not (prompt.startswith(shown) and prompt.endswith("\nA:")):
@@ -83,16 +85,20 @@ class QuestionSkill:
     def chat(self, task: Task) -> list[dict[str, str]]:
         """The task for an instruct model: its chat template's input.
 
-        Raises:
-            SkillError: a task of another skill.
+        Raises
+        ------
+        SkillError
+            A task of another skill.
         """
         return self.form.chat(self.form.question(task.prompt))
 
     def propose_prompt(self, examples: Sequence[Task], difficulty: int) -> str:
         """The text with which a model is asked for a new task; its continuation is for ``parse_proposal``.
 
-        Raises:
-            SkillError: the difficulty is not one of the skill's, or an example is of another skill.
+        Raises
+        ------
+        SkillError
+            The difficulty is not one of the skill's, or an example is of another skill.
         """
         self._check(difficulty)
         known = [(self.form.question(task.prompt), task.answer.split("\n")[0]) for task in examples]
@@ -101,9 +107,12 @@ class QuestionSkill:
     def parse_proposal(self, text: str, difficulty: int) -> Task:
         """The task that a model wrote, checked by the family's executor; its origin is "proposed".
 
-        Raises:
-            ProposalError: the text is no task of that difficulty.
-            SkillError: the difficulty is not one of the skill's.
+        Raises
+        ------
+        ProposalError
+            The text is no task of that difficulty.
+        SkillError
+            The difficulty is not one of the skill's.
         """
         self._check(difficulty)
         question, answer = self.proposals.parse(text, difficulty)

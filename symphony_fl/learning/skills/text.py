@@ -17,7 +17,7 @@ def answer_block(completion: str) -> str:
     if not fence:
         return before.strip().partition(BLANK)[0].strip()
     first, newline, rest = fenced.partition("\n")
-    body = rest if newline and first.strip().isalnum() or not first.strip() else fenced
+    body = rest if (newline and first.strip().isalnum()) or not first.strip() else fenced
     return body.partition(_FENCE)[0].strip()
 
 

@@ -34,8 +34,10 @@ def held_out(skills: Sequence[str], per_skill: int, seed: int) -> list[Task]:
     tasks whatever else they hold. Difficulties are drawn uniformly; one whose reserved prompts are used up
     (strings of one letter) is made up for by the others.
 
-    Raises:
-        SkillError: an unknown skill, or one that has fewer than ``per_skill`` reserved prompts.
+    Raises
+    ------
+    SkillError
+        An unknown skill, or one that has fewer than ``per_skill`` reserved prompts.
     """
     tasks: list[Task] = []
     for name in skills:
@@ -46,8 +48,10 @@ def held_out(skills: Sequence[str], per_skill: int, seed: int) -> list[Task]:
 def held_out_level(skill: str, difficulty: int, count: int, seed: int) -> list[Task]:
     """``count`` reserved tasks of a skill, all of one difficulty and distinct.
 
-    Raises:
-        SkillError: an unknown skill, a difficulty it does not have, or fewer than ``count`` reserved prompts of it.
+    Raises
+    ------
+    SkillError
+        An unknown skill, a difficulty it does not have, or fewer than ``count`` reserved prompts of it.
     """
     return _held_out_of(get_skill(skill), count, seed, difficulty)
 
@@ -81,8 +85,10 @@ class Sampler(Protocol):
 class TaskSampler:
     """Training tasks, the same for the same (seed, round, step), never a reserved prompt nor one in ``exclude``.
 
-    Raises:
-        SkillError: no skill was given, or an unknown or repeated one.
+    Raises
+    ------
+    SkillError
+        No skill was given, or an unknown or repeated one.
     """
 
     def __init__(self, skills: Sequence[str], seed: int, exclude: frozenset[str] = frozenset()) -> None:
@@ -97,8 +103,10 @@ class TaskSampler:
     def sample(self, n: int, round: int, step: int) -> list[Task]:
         """``n`` tasks. Every skill gets n // len(skills) of them, chance decides who gets the rest and the order.
 
-        Raises:
-            SkillError: a skill's prompts are (nearly) all excluded.
+        Raises
+        ------
+        SkillError
+            A skill's prompts are (nearly) all excluded.
         """
         rng = np.random.default_rng([self.seed, _TRAIN_TAG, round, step])
         rest = rng.permutation(len(self.skills))[: n % len(self.skills)]
@@ -114,8 +122,10 @@ def draw_training_task(
 ) -> Task:
     """One task of a skill, of a given difficulty if any, never a reserved prompt nor one in ``exclude``.
 
-    Raises:
-        SkillError: (nearly) all prompts are excluded, or the skill does not have that difficulty.
+    Raises
+    ------
+    SkillError
+        (nearly) all prompts are excluded, or the skill does not have that difficulty.
     """
     for _ in range(_DRAWS_PER_TASK):
         task = skill.generate(rng, difficulty)

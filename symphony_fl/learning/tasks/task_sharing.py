@@ -49,8 +49,10 @@ class TaskRefused(ValueError):
 def can_be_shared(skill: str) -> bool:
     """Whether receivers take tasks of this skill.
 
-    Raises:
-        KeyError: there is no such skill.
+    Raises
+    ------
+    KeyError
+        There is no such skill.
     """
     found = SKILLS[skill]
     return isinstance(found, ComputingSkill) and found.computes_answer
@@ -61,13 +63,17 @@ def accept(
 ) -> Task:
     """The task in a stranger's proposal, its answer computed here; ``origin`` is "received".
 
-    Args:
-        skills: short names of the run's skills. known: prompts that are not taken twice.
-        allowance: seconds that the proposal's program may still run, charged with what it took; None: the skill's own
-            limits hold alone.
+    Parameters
+    ----------
+    skills : short names of the run's skills.
+    known : prompts that are not taken twice.
+    allowance : seconds that the proposal's program may still run, charged with what it took; None: the skill's own
+        limits hold alone.
 
-    Raises:
-        TaskRefused: see there.
+    Raises
+    ------
+    TaskRefused
+        See there.
     """
     name = proposal.skill
     if name not in skills or name not in SKILLS:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from edge_network import Network, Node
 
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.exchange.messages.sealed_box import SealedBoxes
 from symphony_fl.identity.did_key import public_key_of
 from symphony_fl.identity.signatures import sender_hint
 
-FLOATS = "exchange.coding=float32"
+FLOATS = "exchange.codec=float32"
 RULES = [
     ("exchange.rule=average",),
-    ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.1"),
+    ("exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.1"),
 ]
 
 

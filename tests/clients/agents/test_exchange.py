@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clients.agents.exchange import Exchange
-from clients.home.home import State
-from symphony_fl.build.components import check_recipe
+from clients.home.state_file import State
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import Layout
 
@@ -36,15 +36,23 @@ def entries(exchange: Exchange, seed: int) -> list[int]:
 
 
 def test_a_constant_density_sends_the_same_number_every_round() -> None:
-    assert entries(build(0, "exchange.selection=topk", "exchange.density=0.1"), 0) == [400] * ROUNDS
+    assert entries(build(0, "exchange.selection=topk", "exchange.selection.density=0.1"), 0) == [400] * ROUNDS
 
 
 @pytest.mark.parametrize("selection", ["topk", "random", "cyclic"])
 def test_decays_fall_to_their_floor_and_both_ends_agree(selection: str) -> None:
-    chosen = [f"exchange.selection={selection}", "exchange.density=0.5", "exchange.density_floor=0.02"]
-    linear = entries(build(0, *chosen, "exchange.schedule=linear"), 0)
+    chosen = [
+        f"exchange.selection={selection}",
+        "exchange.selection.density=0.5",
+        "exchange.selection.schedule.floor=0.02",
+    ]
+    linear = entries(build(0, *chosen, "exchange.selection.schedule=linear"), 0)
     assert linear == [round(4000 * (0.5 - 0.48 * t / ROUNDS)) for t in range(1, ROUNDS + 1)]
-    exponential = [*chosen, "exchange.schedule=exponential", "exchange.density_decay=0.5"]
+    exponential = [
+        *chosen,
+        "exchange.selection.schedule=exponential",
+        "exchange.selection.schedule.decay=0.5",
+    ]
     sender, receiver = build(0, *exponential), build(1, *exponential)
     state = moved(1)
     state.roster = {"0": sender.did, "1": receiver.did}
@@ -58,8 +66,10 @@ def test_decays_fall_to_their_floor_and_both_ends_agree(selection: str) -> None:
 @pytest.mark.parametrize("selection", ["topk", "cyclic"])
 @pytest.mark.parametrize("coding", ["int8", "sign", "float32"])
 def test_a_budget_is_kept_and_used(selection: str, coding: str) -> None:
-    chosen = [f"exchange.selection={selection}", f"exchange.coding={coding}"]
-    exchange = build(0, *chosen, "exchange.schedule=budget", "exchange.budget=600")
+    chosen = [f"exchange.selection={selection}", f"exchange.codec={coding}"]
+    exchange = build(
+        0, *chosen, "exchange.selection.schedule=budget", "exchange.selection.schedule.bytes=600"
+    )
     sizes = [exchange.seal(moved(seed), seed).metrics["envelope_bytes"] for seed in range(1, ROUNDS)]
     assert max(sizes) <= 600
     # Shared indices cost nothing, so what is left over is the header's slack only.
@@ -67,7 +77,11 @@ def test_a_budget_is_kept_and_used(selection: str, coding: str) -> None:
 
 
 def test_an_adaptive_density_rises_while_neighbours_are_apart_and_survives_in_the_home() -> None:
-    chosen = ["exchange.selection=topk", "exchange.schedule=adaptive", "exchange.density=0.1"]
+    chosen = [
+        "exchange.selection=topk",
+        "exchange.selection.schedule=adaptive",
+        "exchange.selection.density=0.1",
+    ]
     apart, close = build(0, *chosen), build(0, *chosen)
     for exchange, distance in ((apart, 1.0), (close, 0.001)):
         other = build(1, *chosen)
@@ -84,7 +98,7 @@ def test_an_adaptive_density_rises_while_neighbours_are_apart_and_survives_in_th
 
 def test_what_is_measured_where_values_travel() -> None:
     """Two agents that moved in opposite directions by the same length."""
-    ours, theirs = build(0, "exchange.coding=float32"), build(1, "exchange.coding=float32")
+    ours, theirs = build(0, "exchange.codec=float32"), build(1, "exchange.codec=float32")
     state, other = moved(3), State(adapter=2 * INITIAL - moved(3).adapter)
     state.round, state.roster = 1, {"0": ours.did, "1": theirs.did}
     metrics = ours.merge(state, {"1/1/0": theirs.seal(other, 1).outbox["0"]}).metrics
@@ -99,7 +113,9 @@ def test_what_is_measured_where_values_travel() -> None:
 
 
 def test_with_error_feedback_drift_is_what_the_others_do_not_know() -> None:
-    exchange = build(0, "exchange.rule=epidemic", "exchange.selection=topk", "exchange.density=0.25")
+    exchange = build(
+        0, "exchange.rule=epidemic", "exchange.selection=topk", "exchange.selection.density=0.25"
+    )
     exchange.start(INITIAL)
     state = moved(2)
     metrics = exchange.seal(state, 1).metrics
@@ -109,7 +125,7 @@ def test_with_error_feedback_drift_is_what_the_others_do_not_know() -> None:
 
 def out_of_step(rule: str, *overrides: str) -> tuple[Exchange, Exchange, State]:
     """A sender, a receiver that has done ten rounds since it last heard it, and the receiver's state."""
-    chosen = ["strategy=async_gossip", "agents=2", "rounds=50", "exchange.coding=float32"]
+    chosen = ["strategy=async_gossip", "agents=2", "rounds=50", "exchange.codec=float32"]
     recipe = check_recipe(load_recipe("gossip", [*chosen, f"exchange.rule={rule}", *overrides]))
     sender, receiver = (
         Exchange(bytes([n + 1]) * 32, n, recipe, "run", bytes(16), LAYOUT, INITIAL, {}) for n in (0, 1)
@@ -120,7 +136,7 @@ def out_of_step(rule: str, *overrides: str) -> tuple[Exchange, Exchange, State]:
 
 @pytest.mark.parametrize("rule", ["average", "delta", "choco"])
 def test_a_stale_update_weighs_less_and_the_next_one_counts_again(rule: str) -> None:
-    sender, receiver, state = out_of_step(rule, "async_gossip.staleness_power=0.5")
+    sender, receiver, state = out_of_step(rule, "strategy.staleness_power=0.5")
     for exchange in (sender, receiver):
         exchange.start(INITIAL)  # both begin where all begin
     other = moved(3)
@@ -139,7 +155,7 @@ def test_a_stale_update_weighs_less_and_the_next_one_counts_again(rule: str) -> 
 
 
 def test_beyond_the_bound_it_is_refused_counted_and_the_next_one_is_taken() -> None:
-    sender, receiver, state = out_of_step("average", "async_gossip.max_staleness=8")
+    sender, receiver, state = out_of_step("average", "strategy.max_staleness=8")
     outcome = receiver.merge(state, {"0/1/0": sender.seal(moved(3), 1).outbox["0"]})
     assert outcome.metrics == {"refused/too_stale": 1, "merged": 0.0}
     assert np.array_equal(outcome.adapter, state.adapter)
@@ -151,7 +167,7 @@ def test_beyond_the_bound_it_is_refused_counted_and_the_next_one_is_taken() -> N
 
 
 def test_choco_keeps_its_copy_true_where_the_update_itself_moves_nothing() -> None:
-    sender, receiver, state = out_of_step("choco", "async_gossip.max_staleness=8", "exchange.gamma=1.0")
+    sender, receiver, state = out_of_step("choco", "strategy.max_staleness=8", "exchange.rule.gamma=1.0")
     for exchange in (sender, receiver):
         exchange.start(INITIAL)
     outcome = receiver.merge(state, {"0/1/0": sender.seal(moved(3), 1).outbox["0"]})
@@ -162,8 +178,8 @@ def test_choco_keeps_its_copy_true_where_the_update_itself_moves_nothing() -> No
 
 def test_a_fast_agent_passes_on_what_a_slow_one_says() -> None:
     """In step an envelope is one round older with every hop; here a slow origin's rounds say nothing of its age."""
-    chosen = ["strategy=async_gossip", "agents=3", "rounds=500", "exchange.rule=epidemic", "exchange.hops=4",
-              "topology.name=edges", "topology.edges=[[0,1],[1,2]]", "exchange.eta=1.5"]  # fmt: skip
+    chosen = ["strategy=async_gossip", "agents=3", "rounds=500", "exchange.rule=epidemic", "exchange.rule.hops=4",
+              "topology=edges", "topology.edges=[[0,1],[1,2]]", "exchange.rule.eta=1.5"]  # fmt: skip
     recipe = check_recipe(load_recipe("gossip", chosen))
     slow, middle = (
         Exchange(bytes([n + 1]) * 32, n, recipe, "run", bytes(16), LAYOUT, INITIAL, {}) for n in (0, 1)

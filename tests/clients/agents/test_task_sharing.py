@@ -11,11 +11,13 @@ import pytest
 
 from clients.agents.agent import Agent
 from clients.agents.task_sharing import INBOX, TaskSharing, compared, sort_mail, waiting
-from clients.home.home import Home, State
+from clients.home.home import Home
+from clients.home.state_file import State
 from strategies.mailbox import Mailbox
 from strategies.recorder import METRIC_NAME
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.exchange.messages.task_message import (
     SharedTask,
     is_task_message,
@@ -33,9 +35,11 @@ SHARING = (
     "rounds=4",
     "learner.prompts=8",
     "tasks.skills=[reverse,sort]",
+    "memory=episodic",
+    "memory=episodic",
     "memory.capacity=500",
-    "curriculum.name=learnability",
-    "selfplay.enabled=true",
+    "curriculum=learnability",
+    "selfplay=cells",
     "selfplay.bootstrap=60",
     "selfplay.share=4",
 )
@@ -226,10 +230,10 @@ def test_a_letter_is_sealed_only_where_there_is_something_to_tell() -> None:
     ("overrides", "said"),
     [
         (["strategy=isolated"], "selfplay.share = 4: must be 0 for strategy 'isolated'"),
-        (["selfplay.enabled=false"], "selfplay.share = 4: must be 0 where selfplay.enabled is false"),
+        (["selfplay=none"], "'none' has no option"),
         (
             ["tasks.skills=[openqa]", "selfplay.bootstrap=0", "learner.max_new_tokens=64"],
-            "nobody would take them",
+            "no receiver would take them",
         ),
         (["selfplay.share=33"], "selfplay.share"),
     ],

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.home.home import COPY, MAIL, MAIL_COPY, STATE, Home, HomeError, State
+from clients.home.founding import HomeError
+from clients.home.home import COPY, MAIL, MAIL_COPY, STATE, Home
+from clients.home.state_file import State
+from examples import THOROUGH, examples
 from symphony_fl.identity.key_file import KeyFileError
 
 
@@ -61,7 +64,7 @@ def test_commit_and_load_give_back_every_bit(tmp_path: Path) -> None:
     shift=st.integers(0, 63),
     rows=st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_whole_numbers_come_back_whatever_their_size(numbers: list[int], shift: int, rows: bool) -> None:
     array = np.array(numbers, np.int64) >> shift
     if rows:
@@ -239,7 +242,7 @@ def test_a_damaged_file_is_replaced_by_the_other(tmp_path: Path, name: str, dama
 
 
 @given(where=st.integers(0, 1 << 30), mask=st.integers(1, 255), both=st.booleans())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_flipped_byte_is_taken_for_the_state(where: int, mask: int, both: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
@@ -309,7 +312,7 @@ for round in range(first + 1, 100000):
 
 
 def test_kill_9_at_any_instant_leaves_a_whole_round(tmp_path: Path) -> None:
-    delays = np.random.default_rng(0).uniform(0.0, 0.12, size=10)
+    delays = np.random.default_rng(0).uniform(0.0, 0.12, size=10 if THOROUGH else 4)
     before = -1
     for delay in delays:
         process = subprocess.Popen([sys.executable, "-c", COMMITTER, str(tmp_path)], stdout=subprocess.PIPE)

@@ -23,7 +23,8 @@ from clients.service.agent_process import CONNECTIONS
 from clients.service.service import Service
 from clients.transport.agent_client import AgentAway, AgentRefused, call_agent
 from symphony_fl.cli.main import main
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.edge.frames import FrameError, connect, receive_frame, send_frame
 from symphony_fl.storage.folders import write_atomically
 

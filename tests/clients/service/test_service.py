@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from device import greeting, order
 
-from clients.agents.agent import Agent, Report
+from clients.agents.agent import Agent
 from clients.home.home import Home
 from clients.protocol.messages import unpack_details
+from clients.protocol.report import Report
 from clients.service.service import Service
 from symphony_fl.config.recipe import load_recipe
 

@@ -11,9 +11,10 @@ from devices_on_grid import Devices
 from tracking_store import new_store
 
 from clients.service.service import Service
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.cli.main import main
-from symphony_fl.config.recipe import Recipe, RecipeError, load_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError, load_recipe
 
 pytest.importorskip("iroh")
 AGENTS, ROUNDS = 4, 3
@@ -48,7 +49,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devices]:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            ("topology.name=random_pairs", "exchange.rule=average", "exchange.selection=cyclic"),
+            ("topology=random_pairs", "exchange.rule=average", "exchange.selection=cyclic"),
             marks=pytest.mark.slow,
         ),
     ],
@@ -108,4 +109,4 @@ def test_what_only_devices_can_do_is_refused_elsewhere(
     for override in ("agents_per_node=2", "strategy=isolated", "strategy=fedavg", "strategy=async_gossip"):
         with pytest.raises(RecipeError, match="exchange.transport = 'iroh'"):
             recipe_of("iroh", override)
-    recipe_of("iroh", "strategy=async_gossip", "clock.kind=wall")
+    recipe_of("iroh", "strategy=async_gossip", "clock=wall")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from symphony_fl.exchange.codecs.codec import CODECS, CodingError, build_codec
+from symphony_fl.exchange.codecs.codec import CODECS, build_codec
+from symphony_fl.exchange.codecs.floats import CodingError
 
 _VALUES = arrays(
     np.float32,

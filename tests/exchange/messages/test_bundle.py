@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from symphony_fl.exchange.messages.bundle import pack_bundle, unpack_bundle
@@ -16,13 +18,22 @@ def test_round_trip(envelopes: dict[str, bytes]) -> None:
     assert len(data) <= pieces + 3 * len(envelopes)
 
 
-@given(st.binary(max_size=60))
-def test_any_bytes_are_a_bundle_in_one_way_only_or_refused(data: bytes) -> None:
-    try:
-        envelopes = unpack_bundle(data, 10)
-    except Refusal:
-        return
-    assert pack_bundle(envelopes) == data
+def test_any_bytes_are_a_bundle_in_one_way_only_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(st.binary(max_size=60))
+    @example(pack_bundle({"0": b"one", "1>2": b""}))
+    def read(data: bytes) -> None:
+        try:
+            envelopes = unpack_bundle(data, 10)
+        except Refusal:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert pack_bundle(envelopes) == data
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_refusals() -> None:

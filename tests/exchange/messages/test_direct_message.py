@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl import refusals
 from symphony_fl.exchange.messages.bundle import pack_bundle
 from symphony_fl.exchange.messages.direct_message import (
@@ -30,22 +33,29 @@ def test_what_was_packed_comes_out(round: int, pieces: list[bytes]) -> None:
     assert read_body(data[HEAD_BYTES:]) == pieces
 
 
-@settings(max_examples=300)
-@given(pieces=PIECES, place=st.integers(0, 400), junk=st.binary(max_size=8))
-def test_a_damaged_delivery_is_refused_by_name_or_is_another_delivery(
-    pieces: list[bytes], place: int, junk: bytes
-) -> None:
-    whole = pack_direct_message(RUN, 3, pieces)
-    damaged = whole[:place] + junk + whole[place + len(junk) :]
-    try:
-        head = read_head(damaged[:HEAD_BYTES], RUN, last_round=5)
-        found = read_body(damaged[HEAD_BYTES:])
-    except Refusal as error:
-        assert type(error) in DIRECT_MESSAGE_REFUSALS
-        return
-    assert pack_direct_message(RUN, head.round, found)[HEAD_BYTES:] == damaged[HEAD_BYTES:], (
-        "one spelling only"
-    )
+def test_a_damaged_delivery_is_refused_by_name_or_is_another_delivery() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @examples(300)
+    @given(pieces=PIECES, place=st.integers(0, 400), junk=st.binary(max_size=8))
+    @example(pieces=[b"a piece"], place=HEAD_BYTES + 4, junk=b"x")
+    def deliver(pieces: list[bytes], place: int, junk: bytes) -> None:
+        whole = pack_direct_message(RUN, 3, pieces)
+        damaged = whole[:place] + junk + whole[place + len(junk) :]
+        try:
+            head = read_head(damaged[:HEAD_BYTES], RUN, last_round=5)
+            found = read_body(damaged[HEAD_BYTES:])
+        except Refusal as error:
+            outcomes["refused"] += 1
+            assert type(error) in DIRECT_MESSAGE_REFUSALS
+            return
+        outcomes["read"] += damaged != whole
+        assert pack_direct_message(RUN, head.round, found)[HEAD_BYTES:] == damaged[HEAD_BYTES:], (
+            "one spelling only"
+        )
+
+    deliver()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 @given(st.binary(max_size=HEAD_BYTES + 2))

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.exchange.flat import Layout
 from symphony_fl.exchange.selection.density import (
     Adaptive,
@@ -63,7 +64,7 @@ def test_every_selection_is_ascending_unique_and_of_the_announced_count(
             selection.indices(round, indices.size)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(1, 60), st.floats(0.01, 1.0))
 def test_cyclic_visits_all_entries_equally_often(size: int, density: float) -> None:
     selection = build_selection("cyclic", _layout(size), density, seed=1)
@@ -103,7 +104,7 @@ def test_topk_against_a_sort(size: int, data: st.DataObject) -> None:
     assert np.array_equal(largest(values, count), expected)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(8_000, 300_000), st.floats(1e-5, 0.2), st.integers(0, 4))
 def test_topk_of_long_vectors_against_a_sort(size: int, density: float, shape: int) -> None:
     rng = np.random.default_rng(size)

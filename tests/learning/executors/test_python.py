@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors import python
 from symphony_fl.learning.executors.python import (
     LIMITS,
@@ -245,7 +246,6 @@ def test_no_process_stays() -> None:
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
-@settings(deadline=None)
 @given(
     st.text(max_size=80)
     | st.lists(st.sampled_from("def f ( x ) : return \n [ ] + 1 lambda".split(" "))).map(" ".join)
@@ -291,7 +291,7 @@ def test_types_tell_values_apart(left: object, right: object) -> None:
     assert not same_value(left, right)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=40) | plain.map(lambda value: json.dumps(value).encode()))
 def test_any_line_of_the_worker_is_read(line: bytes) -> None:
     assert isinstance(python._read_outcome(line, QUICK), Outcome)

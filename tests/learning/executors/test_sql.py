@@ -8,18 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from symphony_fl.learning.executors.sql import (
-    Database,
-    SqlError,
-    SqlLimits,
-    is_ordered,
-    parse,
-    same_result,
-)
-from symphony_fl.learning.executors.sql_guard import like
+from examples import examples
+from symphony_fl.learning.executors.sql import Database, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql_guard import SqlError, SqlLimits, like
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER, height REAL);
@@ -203,7 +197,6 @@ def test_a_file_is_read_and_not_changed(tmp_path: Path) -> None:
         Database.from_file(tmp_path / "none.sqlite")
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab%_.*\n", max_size=8), st.text(alphabet="abAB.*\n", max_size=8))
 def test_like_is_sqlites_own(pattern: str, text: str) -> None:
     connection = sqlite3.connect(":memory:")
@@ -213,7 +206,7 @@ def test_like_is_sqlites_own(pattern: str, text: str) -> None:
     connection.close()
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from("SELECT * FROM singer WHERE ( ) , 1 'a' id".split())).map(" ".join)

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from examples import THOROUGH, examples
 from symphony_fl.learning.memory.episodes import Counts, Episode
 from symphony_fl.learning.memory.memory import Memory, MemoryFileError, evictions
 from symphony_fl.learning.memory.schema import FORMAT
@@ -311,7 +312,7 @@ class Sequences(RuleBasedStateMachine):
 
 
 TestSequences = Sequences.TestCase
-TestSequences.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestSequences.settings = settings(examples(40), stateful_step_count=15)
 
 
 # What a kill leaves
@@ -354,15 +355,19 @@ def _check_whole(path: Path) -> int:
 
 def test_kill_9_at_any_instant_leaves_whole_rounds(tmp_path: Path) -> None:
     path, newest, inside = tmp_path / "memory.sqlite", 0, 0
-    for delay in np.random.default_rng(0).uniform(0.0, 0.15, size=15):
+    delays = np.random.default_rng(0).uniform(0.0, 0.15, size=15 if THOROUGH else 5)
+    for number, delay in enumerate(delays):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         process.stdout.readline()
+        printed = (
+            [] if number else [int(process.stdout.readline())]
+        )  # however slow the machine is: one is recorded
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
-        printed = [int(line) for line in process.stdout.read().split()]
+        printed += [int(line) for line in process.stdout.read().split()]
         process.stdout.close()
         process.wait()
         inside += (tmp_path / "memory.sqlite-wal").exists()
@@ -372,6 +377,6 @@ def test_kill_9_at_any_instant_leaves_whole_rounds(tmp_path: Path) -> None:
             "a round that was recorded is there, at most the one in progress is more"
         )
         newest = found
-    assert newest > 0 and inside == 15, (
+    assert newest > 0 and inside == len(delays), (
         "nothing was written, or not killed while open: the test tested nothing"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.memory.retrieval import TextIndex
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -32,7 +33,7 @@ def test_one_text_is_found_and_none_is_no_error() -> None:
     assert TextIndex([]).search("anything", 4) == []
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(TEXTS, max_size=6), TEXTS, st.integers(0, 5))
 def test_any_text_can_be_searched_for(texts: list[str], text: str, count: int) -> None:
     index = TextIndex(texts)

@@ -61,6 +61,14 @@ def test_base_is_loaded_once_and_named_by_its_weights(folder: Path, base: Base) 
     assert base.tokenizer.padding_side == "left"
 
 
+def test_digest_of_known_weights_is_what_it_was_when_this_was_written() -> None:
+    """So it is the same in every process and on every machine: agents compare it before they exchange anything."""
+    layer = torch.nn.Linear(3, 2)
+    layer.load_state_dict({"weight": torch.arange(6.0).reshape(2, 3) / 7, "bias": torch.tensor([-1.0, 0.5])})
+    assert weights_digest(layer).hex() == "bc2bfbce6bc9ede03df33569d4462698"
+
+
+@pytest.mark.slow
 def test_digest_is_the_same_in_another_process(folder: Path, base: Base) -> None:
     code = "from symphony_fl.learning.model.base_model import load_base\n"
     code += f"print(load_base({str(folder)!r}).digest.hex())"

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from examples import examples
 from symphony_fl.learning.model.adapters import Policy, trainable_parameters
 from symphony_fl.learning.model.base_model import Base, weights_digest
 from symphony_fl.learning.model.core_adapter import singular_bases
@@ -36,7 +37,7 @@ def _policy(base: Base) -> Policy:
     return Policy(base, kind="lora_sb", rank=RANK, alpha=2.0 * RANK)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(out=st.integers(1, 12), width=st.integers(1, 12), rank=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_bases_are_orthonormal(out: int, width: int, rank: int, seed: int) -> None:
     weight = torch.from_numpy(np.random.default_rng(seed).normal(size=(out, width)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_logprobs import completion_logprobs as by_modules
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from examples import examples
 from symphony_fl.learning.model.adapters import Policy
 from symphony_fl.learning.model.base_model import Base
 from symphony_fl.learning.model.forward import LlamaForward, ModuleForward, forward_of, reason_for_modules
@@ -114,7 +116,7 @@ def _gradient(policy: Policy, logprobs: torch.Tensor, mask: torch.Tensor) -> tor
     return torch.cat([p.grad.reshape(-1) for p in policy.parameters() if p.grad is not None])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(shape=shapes, temperature=st.sampled_from([1.0, 0.7]))
 def test_logprobs_and_gradients_are_those_of_the_modules(shape: Shape, temperature: float) -> None:
     policy, batch = shape.policy(), _batch()
@@ -129,7 +131,7 @@ def test_logprobs_and_gradients_are_those_of_the_modules(shape: Shape, temperatu
     assert all(p.grad is None for p in policy.model.parameters() if not p.requires_grad)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(shape=shapes)
 def test_logits_are_those_of_the_modules(shape: Shape) -> None:
     """At once and step by step over a cache, of padded rows."""
@@ -153,7 +155,7 @@ def test_logits_are_those_of_the_modules(shape: Shape) -> None:
                 torch.testing.assert_close(last, found[:, -1:])
 
 
-def _before(cache, new: int):  # noqa: ANN001, ANN202
+def _before(cache, new: int):
     """A copy of a cache as it was before the last ``new`` tokens."""
     copy = type(cache)()
     copy.layers = [(k[:, :, :-new], v[:, :, :-new]) for k, v in cache.layers]
@@ -188,8 +190,17 @@ def _same_draws(one: Rollout, other: Rollout, policy: Policy, temperature: float
     return parted
 
 
-@pytest.mark.parametrize("kind", ["lora", "lora_fa", "lora_sb"])
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize(
+    ("kind", "temperature"),
+    [
+        ("lora", 1.0),
+        ("lora_fa", 0.6),
+        ("lora_sb", 1.0),
+        pytest.param("lora", 0.6, marks=pytest.mark.slow),
+        pytest.param("lora_fa", 1.0, marks=pytest.mark.slow),
+        pytest.param("lora_sb", 0.6, marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_seed_draws_what_the_modules_draw(kind: str, temperature: float) -> None:
     model = initial_model(5).eval().requires_grad_(False)
     model.model.norm.weight.mul_(3.0)  # sharper: some rows end early
@@ -312,12 +323,12 @@ def test_what_it_does_not_know_goes_by_the_modules(reason: str) -> None:
     assert reason_for_modules(Shape().base().model) is None
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(kinds=st.lists(st.integers(0, 6), max_size=30), most=st.integers(1, 5))
 def test_pieces_hold_every_row_once_and_few_kinds(kinds: list[int], most: int) -> None:
     pieces = list(_pieces(kinds, most))
     assert [row for piece in pieces for row in range(len(kinds))[piece]] == list(range(len(kinds)))
     assert all(1 <= len(set(kinds[piece])) <= most for piece in pieces)
-    for piece, following in zip(pieces, pieces[1:], strict=False):  # no longer piece would do
+    for piece, following in itertools.pairwise(pieces):  # no longer piece would do
         held = set(kinds[piece])
         assert len(held) == most and kinds[following.start] not in held

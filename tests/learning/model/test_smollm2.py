@@ -75,8 +75,8 @@ def _add_tokenizer(writer: object) -> None:
 def test_conversion_is_a_plain_bfloat16_model(small: Path, tmp_path: Path) -> None:
     smollm2.convert_gguf(small, tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.bfloat16}  # noqa: SIM118
-        assert "lm_head.weight" not in file.keys()  # noqa: SIM118  # tied, saved once
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.bfloat16}
+        assert "lm_head.weight" not in file.keys()  # tied, saved once
     assert "quantization_config" not in (tmp_path / "config.json").read_text()
     base = load_base(str(tmp_path), dtype="bfloat16")
     assert isinstance(base.model, LlamaForCausalLM)

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from combinations import combinations
 from plain_logprobs import completion_logprobs
 
 from symphony_fl.learning.model.adapters import Policy
@@ -76,9 +77,10 @@ def test_rewards_rise(base: Base) -> None:
     assert all(report.seconds[phase] > 0 for phase in ("generate", "score", "backward", "optimizer"))
 
 
-@pytest.mark.parametrize("normalization", ["dr_grpo", "token", "sequence"])
-@pytest.mark.parametrize("rows_per_pass", [1, 5, 64])
-@pytest.mark.parametrize("kl", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("normalization", "rows_per_pass", "kl"),
+    combinations(["dr_grpo", "token", "sequence"], [1, 5, 64], [0.0, 0.1]),
+)
 def test_the_gradient_is_that_of_the_whole_batch(
     base: Base, normalization: str, rows_per_pass: int, kl: float
 ) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.learning.rl.grpo_loss import group_advantages, grpo_loss, k3, mixed_advantages
@@ -28,7 +28,6 @@ GROUPS = st.lists(st.lists(st.integers(0, 16), min_size=4, max_size=4), min_size
 """Rewards in sixteenths: sums and means of four are exact, so equality below is to the bit and no rounding's luck."""
 
 
-@settings(deadline=None)
 @given(GROUPS, st.integers(0, 1024), st.integers(0, 8), st.sampled_from(["none", "group"]))
 def test_a_shared_reward_that_is_added_changes_nothing(
     sixteenths: list[list[int]], shared: int, weight: int, scale: str
@@ -39,7 +38,6 @@ def test_a_shared_reward_that_is_added_changes_nothing(
     assert torch.equal(group_advantages(added, scale), group_advantages(rewards, scale))
 
 
-@settings(deadline=None)
 @given(GROUPS, st.integers(0, 1024), st.integers(0, 8))
 def test_the_mixture_moves_each_group_by_its_lead(
     sixteenths: list[list[int]], shared: int, weight: int

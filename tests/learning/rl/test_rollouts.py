@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -87,7 +89,7 @@ def test_parts_weigh_by_their_completions(policy: Policy) -> None:
         lengths, ids, logprobs = flat_completions(whole)
         ends = np.concatenate([[0], np.cumsum(lengths)])
         parts = []
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in itertools.pairwise(cuts):
             rows = slice(first * 4, last * 4)
             tokens = slice(int(ends[rows.start]), int(ends[rows.stop]))
             rollout = rebuilt(policy.base, PROMPTS[rows], lengths[rows], ids[tokens], logprobs[tokens])

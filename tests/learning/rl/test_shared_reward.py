@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.exchange.messages.header import RewardReport
@@ -84,7 +84,6 @@ def test_trimmed_means_by_hand(values: list[float], trim: float | None, expected
     assert trimmed_mean(np.array(values), trim) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(UNIT, min_size=1, max_size=12))
 def test_the_median_is_the_median(values: list[float]) -> None:
     assert trimmed_mean(np.array(values), None) == pytest.approx(float(np.median(values)), abs=1e-15)
@@ -100,7 +99,6 @@ def _limits(others: Sequence[float], trim: float | None) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@settings(deadline=None)
 @given(
     st.lists(UNIT, min_size=1, max_size=9),
     st.lists(st.tuples(st.floats(width=32), st.integers(-5, 1 << 40)), max_size=4),
@@ -140,7 +138,6 @@ CALLS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(CALLS, st.randoms(use_true_random=False), st.integers(1, 4), st.integers(0, 3), TRIMS)
 def test_order_and_repetition_do_not_matter(
     calls: list[tuple[int, int, float, int, str]],
@@ -241,7 +238,6 @@ def test_after_a_long_absence_of_ones_own_others_are_heard_again() -> None:
     assert not shared.hear(1, far, _earned(0.5))
 
 
-@settings(deadline=None)
 @given(CALLS, st.integers(0, 20))
 def test_a_restart_changes_nothing(calls: list[tuple[int, int, float, int, str]], killed: int) -> None:
     whole = _shared()

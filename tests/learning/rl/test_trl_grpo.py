@@ -92,32 +92,38 @@ def test_deterministic_and_resumable(base: Base) -> None:
     """Two rounds in one learner equal one round, its state in a new learner, and the second round."""
     whole = _policy(base)
     learner = _learner(whole)
-    reports = [learner.improve(0, 2), learner.improve(1, 2)]
+    reports = [learner.improve(0, 1), learner.improve(1, 1)]
     for settings in ({}, {"seed": 4}):
         parted = _policy(base)
         first = _learner(parted, **settings)
-        first.improve(0, 2)
+        first.improve(0, 1)
         adapter, state = parted.get(), first.state()
         other = _policy(base)
         other.set(adapter)
         second = _learner(other, **settings)
         second.load_state(state)
-        report = second.improve(1, 2)
+        report = second.improve(1, 1)
         same = settings == {}
         assert np.array_equal(other.get(), whole.get()) is same
         assert (report.rewards == reports[1].rewards and report.loss == reports[1].loss) is same
-    assert learner.state()["step"] == 4.0
+    assert learner.state()["step"] == 2.0
 
 
-def test_learns_and_reports(base: Base) -> None:
-    policy = _policy(base)
-    start = policy.get()
-    learner = _learner(policy, prompts=16, samples=8, learning_rate=3e-3)
+@pytest.mark.slow
+def test_rewards_rise(base: Base) -> None:
+    """In the fast tier this follows from the loss and its gradient, which are ours (`test_grpo.py` learns)."""
+    learner = _learner(_policy(base), prompts=16, samples=8, learning_rate=3e-3)
     reports = [learner.improve(round, 5) for round in range(5)]
     assert np.mean([r.reward for r in reports[-2:]]) > reports[0].reward + 0.05
-    last = reports[-1]
-    assert set(last.rewards) == set(SKILLS) and last.steps == 5 and last.grad_norm > 0
-    assert 16 * 8 * 5 < last.tokens <= 16 * 8 * 5 * 10 and 0 <= last.zero_advantage < 1
+
+
+def test_moves_and_reports(base: Base) -> None:
+    policy = _policy(base)
+    start = policy.get()
+    learner = _learner(policy, prompts=8, samples=4, learning_rate=3e-3)
+    last = learner.improve(0, 2)
+    assert set(last.rewards) == set(SKILLS) and last.steps == 2 and last.grad_norm > 0
+    assert 8 * 4 * 2 < last.tokens <= 8 * 4 * 2 * 10 and 0 <= last.zero_advantage < 1
     assert last.reward == pytest.approx(np.mean(list(last.rewards.values())))
     assert all(seconds > 0 for seconds in last.seconds.values())
     assert not np.array_equal(policy.get(), start)
@@ -166,12 +172,15 @@ def test_frozen_factor_stays(base: Base, kind: str) -> None:
             assert torch.equal(parameter, frozen[name]) and not parameter.requires_grad
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(
+    "normalization",
+    [NORMALIZATIONS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NORMALIZATIONS[1:])],
+)
 def test_passes_of_fewer_rows_give_the_same_gradient(base: Base, normalization: str) -> None:
     moments = []
-    for rows in (256, 8):
+    for rows in (256, 4):
         learner = _learner(
-            _policy(base), prompts=8, samples=8, normalization=normalization, rows_per_pass=rows
+            _policy(base), prompts=4, samples=4, normalization=normalization, rows_per_pass=rows
         )
         learner.improve(0, 1)
         moments.append(learner.state()["exp_avg"])

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills.metrics import (
     LONGEST_EXPRESSION,
     exact_match,
-    f1,
     first_line,
     gsm8k_answer,
-    hotpot_f1,
     math_equal,
     normalise_answer,
 )
@@ -44,35 +43,7 @@ def test_exact_match_ignores_articles_case_and_punctuation(text: str) -> None:
 def test_the_best_gold_counts() -> None:
     assert exact_match("Einstein", ["Albert Einstein", "einstein."]) == 1.0
     assert exact_match("Einstein", ["Albert Einstein"]) == 0.0
-    assert f1("Einstein", ["Newton", "Albert Einstein"]) == pytest.approx(2 / 3)
-    assert exact_match("x", []) == f1("x", []) == hotpot_f1("x", []) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("prediction", "gold", "score"),
-    [
-        ("in the North Sea", "North Sea", 0.8),  # precision 2/3, recall 1
-        ("sea sea sea", "sea", 0.5),  # a word counts as often as the gold has it
-        ("ocean", "sea", 0.0),
-        ("the", "the", 0.0),  # nothing but an article: no word in common, as in the published script
-    ],
-)
-def test_f1_by_hand(prediction: str, gold: str, score: float) -> None:
-    assert f1(prediction, [gold]) == pytest.approx(score)
-
-
-@given(words, words)
-def test_f1_is_symmetric_bounded_and_1_where_words_match(one: str, other: str) -> None:
-    assert f1(one, [other]) == pytest.approx(f1(other, [one]))
-    assert 0.0 <= f1(one, [other]) <= 1.0
-    if exact_match(one, [other]) and normalise_answer(one):
-        assert f1(one, [other]) == 1.0
-
-
-def test_yes_and_no_are_right_or_wrong() -> None:
-    assert hotpot_f1("yes they are", ["yes"]) == 0.0 < f1("yes they are", ["yes"])
-    assert hotpot_f1("Yes.", ["yes"]) == 1.0
-    assert hotpot_f1("North Sea coast", ["North Sea"]) == f1("North Sea coast", ["North Sea"])
+    assert exact_match("x", []) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +98,7 @@ def test_what_could_run_for_ever_is_not_tried(text: str) -> None:
     assert math_equal("1", text) is False and math_equal(text, "1") is False
 
 
-@settings(max_examples=60, deadline=5000)
+@settings(examples(60), deadline=5000)
 @given(st.text(r"0123456789x+-*/^(){}$\., ", max_size=40))
 def test_any_expression_is_judged_and_soon(text: str) -> None:
     assert math_equal("7", text) in (True, False)

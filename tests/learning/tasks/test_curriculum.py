@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.memory.episodes import Cell, Counts
 from symphony_fl.learning.skills import SkillError, get_skill
 from symphony_fl.learning.tasks.curriculum import Curriculum, learnability, unlocked
@@ -52,7 +53,7 @@ def test_what_is_unknown_is_tried() -> None:
     assert shares["add", 1] > 0.95
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.data(), st.sampled_from([0.1, 0.3, 1.0]))
 def test_every_cell_has_its_floor(data: st.DataObject, floor: float) -> None:
     cells = Curriculum(SKILLS, {}, 0).cells
@@ -87,7 +88,7 @@ def test_levels_need_not_begin_at_one() -> None:
     assert unlocked(get_skill("first_letter"), {("first_letter", 4): Counts(9, 9)}, 0.8) == 5
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 1000))
 def test_it_samples_like_a_task_sampler(seed: int, round: int, step: int) -> None:
     tasks = Curriculum(SKILLS, {}, seed).sample(60, round, step)
@@ -150,7 +151,7 @@ def _groups_to_master_all(seed: int, follow: bool) -> int:
             solved = int(rng.binomial(SAMPLES, success[cell]))
             mixed = 0 < solved < SAMPLES
             ability[cell[0]] += GAIN[cell[0]] * mixed
-            counts[cell] = Counts(*(np.array(counts.get(cell, Counts(0, 0))) + (SAMPLES, solved, 1, mixed)))
+            counts[cell] = Counts(*((*np.array(counts.get(cell, Counts(0, 0))), SAMPLES, solved, 1, mixed)))
     raise AssertionError("never reached")
 
 

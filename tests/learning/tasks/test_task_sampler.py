@@ -7,9 +7,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import SKILLS, SkillError, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC
 from symphony_fl.learning.tasks import task_sampler as module
@@ -25,7 +26,7 @@ def test_reserved_is_a_tenth_by_sha256() -> None:
     assert 0.08 < np.mean(by_hand) < 0.12
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(0, 2**32), st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 1000))
 def test_training_never_meets_a_held_out_prompt(held_seed: int, seed: int, round: int, step: int) -> None:
     held = {task.prompt for task in held_out(NAMES, 10, held_seed)}

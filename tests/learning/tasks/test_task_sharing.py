@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import SKILLS, Task
 from symphony_fl.learning.skills.symbolic import SYMBOLIC, SymbolicSkill
 from symphony_fl.learning.tasks.task_sampler import draw_training_task, is_reserved
@@ -33,36 +36,52 @@ def reason(offered: Proposal, skills: tuple[str, ...] = NAMES, known: tuple[str,
     return refused.value.reason
 
 
-@given(st.sampled_from(SYMBOLIC), st.integers(0, 2**31), st.data())
-def test_what_a_neighbour_wrote_is_read_with_the_answer_computed_here(
-    skill: SymbolicSkill, seed: int, data: st.DataObject
-) -> None:
-    level = data.draw(st.sampled_from(list(skill.difficulties)))
-    drawn = skill.generate(np.random.default_rng(seed), level)
-    offered = proposal(skill.name, level, skill.proposal_of(drawn))
-    if is_reserved(drawn.prompt):
-        assert reason(offered) == "reserved"
-        return
-    taken = accept(offered, NAMES, ())
-    assert (taken.prompt, taken.answer, taken.origin) == (drawn.prompt, drawn.answer, "received")
-    assert reason(offered, known=(taken.prompt,)) == "duplicate"
-    assert reason(offered, skills=("nq",)) == "unknown_skill"
+def test_what_a_neighbour_wrote_is_read_with_the_answer_computed_here() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @examples(200)
+    @given(st.sampled_from(SYMBOLIC), st.integers(0, 2**31), st.data())
+    def offer(skill: SymbolicSkill, seed: int, data: st.DataObject) -> None:
+        level = data.draw(st.sampled_from(list(skill.difficulties)))
+        drawn = skill.generate(np.random.default_rng(seed), level)
+        offered = proposal(skill.name, level, skill.proposal_of(drawn))
+        if is_reserved(drawn.prompt):
+            outcomes["reserved"] += 1
+            assert reason(offered) == "reserved"
+            return
+        outcomes["taken"] += 1
+        taken = accept(offered, NAMES, ())
+        assert (taken.prompt, taken.answer, taken.origin) == (drawn.prompt, drawn.answer, "received")
+        assert reason(offered, known=(taken.prompt,)) == "duplicate"
+        assert reason(offered, skills=("nq",)) == "unknown_skill"
+
+    offer()
+    assert outcomes["taken"] and outcomes["reserved"]
 
 
-@settings(max_examples=300)
-@given(
-    st.sampled_from([name for name in NAMES if not name.startswith("code")]),  # those start processes
-    st.integers(0, 255),
-    st.text(max_size=60) | st.text("abct0159+-=<>\n|?QA: ", max_size=60),
-)
-def test_any_text_is_refused_by_name_or_a_task_with_its_own_answer(name: str, level: int, text: str) -> None:
-    try:
-        task = accept(proposal(name, level, text), NAMES, ())
-    except TaskRefused as error:
-        assert error.reason.replace("_", "").isalpha() and len(error.reason) <= 20
-        return
-    assert can_be_shared(name) and not is_reserved(task.prompt)
-    assert SKILLS[name].verify(task, task.answer) == 1.0
+def test_any_text_is_refused_by_name_or_a_task_with_its_own_answer() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @examples(300)
+    @given(
+        st.sampled_from([name for name in NAMES if not name.startswith("code")]),  # those start processes
+        st.integers(0, 255),
+        st.text(max_size=60) | st.text("abct0159+-=<>\n|?QA: ", max_size=60),
+    )
+    @example("reverse", 3, "abd")
+    def offer(name: str, level: int, text: str) -> None:
+        try:
+            task = accept(proposal(name, level, text), NAMES, ())
+        except TaskRefused as error:
+            outcomes["refused"] += 1
+            assert error.reason.replace("_", "").isalpha() and len(error.reason) <= 20
+            return
+        outcomes["taken"] += 1
+        assert can_be_shared(name) and not is_reserved(task.prompt)
+        assert SKILLS[name].verify(task, task.answer) == 1.0
+
+    offer()
+    assert outcomes["taken"] and outcomes["refused"]
 
 
 @pytest.mark.parametrize(

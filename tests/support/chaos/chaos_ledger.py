@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from clients.agents.exchange import Exchange
-from clients.home.home import STATE, Home, HomeError, State
+from clients.home.founding import HomeError
+from clients.home.home import STATE, Home
+from clients.home.state_file import State
 from symphony_fl.build.learners import recipe_policy
 from symphony_fl.config.recipe import recipe_from_json
 from symphony_fl.exchange.fixed_point import to_grid

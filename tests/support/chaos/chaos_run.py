@@ -16,7 +16,8 @@ from chaos_world import World
 from faults import faults
 from storm import Storm
 
-from clients.home.home import Home, HomeError
+from clients.home.founding import HomeError
+from clients.home.home import Home
 from symphony_fl.edge.device import health
 from symphony_fl.identity.key_file import KEY_FILE
 

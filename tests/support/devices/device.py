@@ -15,7 +15,7 @@ import agent_template
 from flwr.app import ConfigRecord, RecordDict
 
 from clients.protocol.messages import CONFIG, MAIL, NONCE, ROUND, pack_envelopes, pack_greeting
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.edge.frames import HEALTH, connect, receive_frame, send_frame
 
 RUN = "a-run"

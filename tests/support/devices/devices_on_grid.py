@@ -12,7 +12,7 @@ from clients.protocol.messages import OUTBOX, pack_greeting, unpack_envelopes
 from clients.transport.agent_client import call_agent
 from strategies import server_app
 from strategies.roster import Roster
-from symphony_fl.config.recipe import Recipe
+from symphony_fl.config.options import Recipe
 from symphony_fl.metrics.history import History
 from symphony_fl.tracking.tracker import Tracker
 

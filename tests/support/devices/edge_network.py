@@ -7,10 +7,10 @@ import numpy as np
 from clients.agents.edge_encryption import EdgeEncryption
 from clients.agents.exchange import Exchange
 from clients.agents.known_keys import KnownKeys
-from clients.home.home import State
 from clients.home.pins import Pins
+from clients.home.state_file import State
 from strategies.mailbox import Mailbox
-from symphony_fl.build.components import check_recipe
+from symphony_fl.build.checks import check_recipe
 from symphony_fl.config.recipe import load_recipe
 from symphony_fl.exchange.flat import Layout
 

@@ -17,8 +17,9 @@ from typing import Any
 from loopback import Handler, Loopback, real_agents
 
 from strategies.server_app import Run, claimed, one_node_each, run_rounds
-from symphony_fl.build.components import check_recipe
-from symphony_fl.config.recipe import Recipe, load_recipe
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import load_recipe
 from symphony_fl.launch.flower import prepare_folder
 
 

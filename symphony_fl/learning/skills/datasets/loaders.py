@@ -54,9 +54,11 @@ def load_rows(format: str, source: str, split: str) -> list[Row]:
 
     ``source`` is a folder if there is one of that path, else a hub name ``owner/name``.
 
-    Raises:
-        SkillError: unknown format, no such source or split, or a row that is not of the format; the message
-            names folder, file, row (counted from 1) and field.
+    Raises
+    ------
+    SkillError
+        Unknown format, no such source or split, or a row that is not of the format; the message names folder,
+        file, row (counted from 1) and field.
     """
     if format not in FORMATS:
         raise SkillError(f"unknown dataset format {format!r} (known: {', '.join(FORMATS)})")

@@ -4,7 +4,7 @@
              answers; rows by ``loaders``
     openqa   reading comprehension: one fact out of three sentences per level, asked in words other than the passage's
 
-Judged by exact match of the first line after SQuAD's normalisation, as published; ``metrics.f1`` is the other figure.
+Judged by exact match of the first line after SQuAD's normalisation, as published.
 A proposal is a passage, a question and an answer that stands in the passage; for nq too, since what a model
 asks out of its own head nobody here could check.
 """

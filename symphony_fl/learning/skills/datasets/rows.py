@@ -33,8 +33,10 @@ class RowDraw:
     def by_difficulty(self) -> dict[int, list[tuple[str, str]]]:
         """All (question, answer), in the rows' order.
 
-        Raises:
-            SkillError: what ``load_rows`` raises.
+        Raises
+        ------
+        SkillError
+            What ``load_rows`` raises.
         """
         levels: dict[int, list[tuple[str, str]]] = {}
         for row in load_rows(self.format, self.source, self.split):
@@ -62,8 +64,10 @@ def with_rows(skill: QuestionSkill, source: str, split: str) -> QuestionSkill:
 
     Its difficulties are those the rows have.
 
-    Raises:
-        SkillError: the skill is generated, ``load_rows`` failed, or a difficulty between others has no row.
+    Raises
+    ------
+    SkillError
+        The skill is generated, ``load_rows`` failed, or a difficulty between others has no row.
     """
     if not isinstance(skill.draw, RowDraw):
         raise SkillError(f"skill {skill.name!r} is generated: it takes no rows")

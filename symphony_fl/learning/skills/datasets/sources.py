@@ -38,8 +38,10 @@ class Source:
 def parse_source(entry: str) -> Source:
     """The parts of an entry; nothing is read.
 
-    Raises:
-        SkillError: it has another form, or names a folder relative to the current one.
+    Raises
+    ------
+    SkillError
+        It has another form, or names a folder relative to the current one.
     """
     found = _ENTRY.fullmatch(entry)
     if found is None:
@@ -53,8 +55,10 @@ def parse_source(entry: str) -> Source:
 def with_source(skill: Skill, source: Source) -> Skill:
     """The same skill over other rows, which are read now (Spider's when first asked).
 
-    Raises:
-        SkillError: its tasks are generated, or the rows are not there or not of its format.
+    Raises
+    ------
+    SkillError
+        Its tasks are generated, or the rows are not there or not of its format.
     """
     if isinstance(skill, QuestionSkill):
         return with_rows(skill, source.place, source.split)

@@ -16,16 +16,26 @@ from symphony_fl.learning.skills.base import SkillError
 def read_rows(source: str | Path, split: str, fields: Sequence[str]) -> list[dict[str, str]]:
     """The named text fields of every row.
 
-    Args:
-        source: a `.json` (one list) or `.jsonl` (one object a line) file; else what `datasets.load_dataset` takes.
-        split: the split of a `datasets` source; a file is one split.
+    Parameters
+    ----------
+    source : a `.json` (one list), `.jsonl` (one object a line) or `.parquet` file; else what
+        `datasets.load_dataset` takes.
+    split : the split of a `datasets` source; a file is one split.
 
-    Raises:
-        SkillError: the file is not of its format, or a row lacks a field or holds no text in it.
-        FileNotFoundError: there is no such file; or what `datasets` raises for its sources.
+    Raises
+    ------
+    SkillError
+        The file is not of its format, or a row lacks a field or holds no text in it.
+    FileNotFoundError
+        There is no such file; or what `datasets` raises for its sources.
     """
     path = Path(source)
-    rows = _read_file(path) if path.suffix in (".json", ".jsonl") else _read_dataset(str(source), split)
+    if path.suffix in (".json", ".jsonl"):
+        rows = _read_file(path)
+    elif path.suffix == ".parquet":
+        rows = _read_parquet(path)
+    else:
+        rows = _read_dataset(str(source), split)
     for place, row in enumerate(rows):
         for field in fields:
             if not isinstance(row, dict) or not isinstance(row.get(field), str):
@@ -45,6 +55,16 @@ def _read_file(path: Path) -> list[Any]:
         raise SkillError(f"{path}: not JSON: {error}") from None
     if not isinstance(rows, list):
         raise SkillError(f"{path}: must be a list of rows, not a {type(rows).__name__}")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[Any]:
+    from pyarrow import parquet
+
+    try:
+        rows: list[Any] = parquet.read_table(path).to_pylist()
+    except (ValueError, OSError) as error:
+        raise SkillError(f"{path}: not Parquet: {error}") from None
     return rows
 
 

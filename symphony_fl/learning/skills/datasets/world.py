@@ -43,6 +43,8 @@ class Relation:
 
 @dataclass(frozen=True)
 class Fact:
+    """One relation between two names of a made-up world."""
+
     relation: Relation
     subject: str
     object: str
@@ -126,8 +128,10 @@ def tell(rng: np.random.Generator, facts: Sequence[Fact]) -> str:
 def read_facts(text: str) -> list[Fact]:
     """The facts of a text.
 
-    Raises:
-        ProposalError: a sentence is none of the known forms, there are too many, or two contradict each other.
+    Raises
+    ------
+    ProposalError
+        A sentence is none of the known forms, there are too many, or two contradict each other.
     """
     sentences = [part.strip() for part in text.split(".") if part.strip()]
     if not 1 <= len(sentences) <= MOST_FACTS:
@@ -158,8 +162,10 @@ def ask(chain: Sequence[Relation], start: str) -> str:
 def read_question(question: str) -> tuple[list[Relation], str]:
     """(chain, start) of a question that ``ask`` could have written.
 
-    Raises:
-        ProposalError: it could not.
+    Raises
+    ------
+    ProposalError
+        It could not.
     """
     found = re.fullmatch(r"(?:Who|What) is (.+)\?", question)
     *path, start = found[1].split(" of ") if found else [""]
@@ -176,8 +182,10 @@ def read_question(question: str) -> tuple[list[Relation], str]:
 def resolve(facts: Sequence[Fact], chain: Sequence[Relation], start: str) -> str:
     """Follows a chain of relations through the facts to its end.
 
-    Raises:
-        ProposalError: a fact is missing, or the chain comes by the same name twice.
+    Raises
+    ------
+    ProposalError
+        A fact is missing, or the chain comes by the same name twice.
     """
     objects = {(fact.relation, fact.subject): fact.object for fact in facts}
     passed = [start]

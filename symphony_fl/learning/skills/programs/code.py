@@ -88,8 +88,10 @@ class CodeSkill:
     def verify(self, task: Task, completion: str) -> float:
         """1 if the completion's first block is right when run, else 0. Takes up to a few seconds for hostile programs.
 
-        Raises:
-            SandboxError: nothing can be run safely on this machine.
+        Raises
+        ------
+        SandboxError
+            Nothing can be run safely on this machine.
         """
         return float(self.judge(question_of(task.prompt), task.answer, completion))
 
@@ -150,8 +152,10 @@ class CodeSkill:
 def _outputs(calls: Sequence[Call], allowance: Allowance) -> tuple[str, ...]:
     """The literals of the calls' results, which are short, the same in two runs, and not all equal.
 
-    Raises:
-        ProposalError: they are not.
+    Raises
+    ------
+    ProposalError
+        They are not.
     """
     outcomes = run_twice(calls, _PROPOSAL_LIMITS, allowance, all_or_none=True)
     for outcome in outcomes:
@@ -172,8 +176,10 @@ def _outputs(calls: Sequence[Call], allowance: Allowance) -> tuple[str, ...]:
 def _calls(text: str) -> list[str]:
     """The argument lists in ``f(1), f(2, 'a')``.
 
-    Raises:
-        PythonError: it is something else.
+    Raises
+    ------
+    PythonError
+        It is something else.
     """
     try:
         node = ast.parse(text.strip().rstrip(".,;"), mode="eval").body

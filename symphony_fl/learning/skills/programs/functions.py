@@ -1,27 +1,21 @@
-"""Small pure functions with inputs and outputs: written from templates, or read from rows in CRUXEval's format.
+"""Small pure functions with inputs and outputs, written from templates.
 
-    difficulty    operations of the program (calls, operators, comparisons, loops, comprehensions, subscripts)
-    1             1-2
-    2             3-5
-    3             6-40
-
-CRUXEval (Gu et al., arXiv 2401.03065): a row holds `code` (defines f), `input` (an argument list) and `output` (a
-literal). It is read from a local .jsonl or the hub (`cruxeval-org/cruxeval`).
+difficulty    operations of the program (calls, operators, comparisons, loops, comprehensions, subscripts)
+1             1-2
+2             3-5
+3             6-40
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from symphony_fl.learning.executors.python_syntax import PythonError, parse_program, read_literals
+from symphony_fl.learning.executors.python_syntax import PythonError, parse_program
 from symphony_fl.learning.executors.python_worker import builtins_of_programs, call_function
-from symphony_fl.learning.skills.base import SkillError
-from symphony_fl.learning.skills.datasets.text_rows import read_rows
 
 OPERATIONS = {1: range(1, 3), 2: range(3, 6), 3: range(6, 41)}
 PROGRAM_CHARS = 400
@@ -108,48 +102,6 @@ def draw_template(rng: np.random.Generator, difficulty: int, calls: int) -> Exam
     return Example(program, tuple(inputs), tuple(outputs))
 
 
-def drawing_from(examples: Sequence[Example]) -> Draw:
-    """Draws among given examples, of as many calls as each has.
-
-    Raises (the returned function):
-        SkillError: none of that difficulty has so many inputs.
-    """
-
-    def draw(rng: np.random.Generator, difficulty: int, calls: int) -> Example:
-        level = OPERATIONS[difficulty]
-        fit = [
-            e
-            for e in examples
-            if operations(parse_program(e.program, PROGRAM_CHARS)) in level and len(e.inputs) >= calls
-        ]
-        if not fit:
-            raise SkillError(
-                f"no program of difficulty {difficulty} with {calls} inputs among {len(examples)}"
-            )
-        chosen = fit[rng.integers(len(fit))]
-        return Example(chosen.program, chosen.inputs[:calls], chosen.outputs[:calls])
-
-    return draw
-
-
-def load_programs(source: str | Path, split: str = "test") -> list[Example]:
-    """Programs of CRUXEval's format. Rows outside our bounds (a class, a set as a value, too long) are left out.
-
-    Raises:
-        SkillError: as of ``text_rows.read_rows``.
-    """
-    found = []
-    for row in read_rows(source, split, ("code", "input", "output")):
-        try:
-            program = canonical(parse_program(row["code"], PROGRAM_CHARS))
-            (output,) = read_literals(row["output"], VALUE_CHARS)
-            inputs = read_literals(row["input"], VALUE_CHARS)
-        except (PythonError, ValueError):
-            continue
-        found.append(Example(program, (arguments_text(inputs),), (repr(output),)))
-    return found
-
-
 def operations(tree: ast.AST) -> int:
     """How much a program does: the number of its operations, wherever they are written."""
     return sum(isinstance(node, _OPERATIONS) for node in ast.walk(tree))
@@ -177,8 +129,10 @@ def unused_parameters(tree: ast.Module) -> list[str]:
 def canonical(tree: ast.Module) -> str:
     """The program without comments, docstrings and blank lines; on one line where it is a single statement.
 
-    Raises:
-        PythonError: that would change it, or an f-string of several lines, which prompts could not tell from code.
+    Raises
+    ------
+    PythonError
+        That would change it, or an f-string of several lines, which prompts could not tell from code.
     """
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
         if ast.get_docstring(function) is not None and len(function.body) > 1:
@@ -193,6 +147,7 @@ def canonical(tree: ast.Module) -> str:
 
 
 def arguments_text(values: tuple[object, ...]) -> str:
+    """Arguments as they stand between the brackets of a call."""
     return ", ".join(map(repr, values))
 
 

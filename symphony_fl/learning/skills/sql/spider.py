@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import Database, SqlError, hold_files
+from symphony_fl.learning.executors.sql import Database, hold_files
+from symphony_fl.learning.executors.sql_guard import SqlError
 from symphony_fl.learning.skills.base import SkillError
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.datasets.text_rows import read_rows
@@ -70,8 +71,10 @@ class SpiderWorld:
     def _load(self) -> None:
         """Read the folder once.
 
-        Raises:
-            SkillError: a file is not of Spider's format, or a question is about a database that is unknown or missing.
+        Raises
+        ------
+        SkillError
+            A file is not of Spider's format, or a question is about a database that is unknown or missing.
         """
         if self._levels:
             return
@@ -112,8 +115,10 @@ def _run(database: Database, query: str) -> None:
 def with_folder(skill: Text2SQL, folder: Path, split: str) -> Text2SQL:
     """The same skill over the questions in ``folder/split.json`` and the folder's databases.
 
-    Raises:
-        SkillError: a file or the folder of databases is not there.
+    Raises
+    ------
+    SkillError
+        A file or the folder of databases is not there.
     """
     for part in (f"{split}.json", "tables.json", "database"):
         if not (folder / part).exists():
@@ -124,8 +129,10 @@ def with_folder(skill: Text2SQL, folder: Path, split: str) -> Text2SQL:
 def _read_headers(path: Path) -> dict[str, str]:
     """``db_id: table(column type, ...); ...; keys a.x = b.y`` of every database.
 
-    Raises:
-        SkillError: not of Spider's format.
+    Raises
+    ------
+    SkillError
+        Not of Spider's format.
     """
     try:
         return {entry["db_id"]: _header(entry) for entry in json.loads(path.read_text(encoding="utf-8"))}

@@ -60,8 +60,10 @@ class Table:
 def parse_schema(text: str) -> tuple[Table, ...]:
     """The tables of a one-line schema.
 
-    Raises:
-        SchemaError: it is no such schema, or exceeds 4 tables, 8 columns each or ``HEADER_CHARS``.
+    Raises
+    ------
+    SchemaError
+        It is no such schema, or exceeds 4 tables, 8 columns each or ``HEADER_CHARS``.
     """
     if len(text) > HEADER_CHARS:
         raise SchemaError(f"a schema of {len(text)} characters: at most {HEADER_CHARS}")
@@ -93,8 +95,10 @@ def schema_text(tables: Sequence[Table]) -> str:
 def scripts(tables: Sequence[Table], gold: str) -> list[str]:
     """SQL scripts of the databases on which queries are compared with ``gold``, the same for the same arguments.
 
-    Raises:
-        SqlError: ``gold`` cannot be parsed.
+    Raises
+    ------
+    SqlError
+        ``gold`` cannot be parsed.
     """
     words, numbers = _constants(gold)
     digest = hashlib.sha256(f"{schema_text(tables)}\n{gold}".encode()).digest()

@@ -1,4 +1,7 @@
-"""Text to SQL: a question about a database, answered by a query and judged by running it (paper Section 7.2).
+"""Text to SQL: a question about a database, answered by a query and judged by running it.
+
+The Text2SQL task of section 6.1. Judging by the result is the execution accuracy of Yu et al., "Spider",
+arXiv 1809.08887.
 
     Tables: singer(id int, name text, age int)
     Question: How many singers are older than 30?
@@ -19,15 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
-from symphony_fl.learning.executors.sql import (
-    Database,
-    Row,
-    SqlError,
-    SqlLimits,
-    is_ordered,
-    parse,
-    same_result,
-)
+from symphony_fl.learning.executors.sql import Database, is_ordered, parse, same_result
+from symphony_fl.learning.executors.sql_guard import Row, SqlError, SqlLimits
 from symphony_fl.learning.skills.base import ProposalError, ProposalReason, SkillError, Task, draw_difficulty
 from symphony_fl.learning.skills.sql.questions import Question, draw_question
 from symphony_fl.learning.skills.sql.tables import (
@@ -73,17 +69,22 @@ class World(Protocol):
     def header(self, text: str) -> str:
         """The canonical header that a proposal's first field stands for.
 
-        Raises:
-            SchemaError: none.
+        Raises
+        ------
+        SchemaError
+            None.
         """
         ...
 
     def databases(self, header: str, gold: str) -> list[Database]:
         """The databases a query is compared with ``gold`` on; the caller closes them.
 
-        Raises:
-            SchemaError: no such header.
-            SqlError: ``gold`` cannot be parsed.
+        Raises
+        ------
+        SchemaError
+            No such header.
+        SqlError
+            ``gold`` cannot be parsed.
         """
         ...
 
@@ -128,8 +129,10 @@ class Text2SQL:
         """1 if the completion's first block is a query with the gold query's results, else 0. 0 as well where the gold
         query itself took too much time or memory now: a busy machine must not end a round.
 
-        Raises:
-            SkillError: the task itself is broken: its tables or its gold query cannot be used.
+        Raises
+        ------
+        SkillError
+            The task itself is broken: its tables or its gold query cannot be used.
         """
         header = _read(task)[0]
         query = _query_of(completion)
@@ -218,8 +221,10 @@ class Text2SQL:
 def gold_rows(database: Database, query: str) -> tuple[list[Row], SqlLimits]:
     """The rows of a (trusted) gold query, and the limits that hold for completions compared with them.
 
-    Raises:
-        SqlError: it fails, or exceeds limits that are wider than a completion's.
+    Raises
+    ------
+    SqlError
+        It fails, or exceeds limits that are wider than a completion's.
     """
     try:
         gold = replace(_LIMITS, seconds=_GOLD_LIMITS.seconds, query_chars=_GOLD_LIMITS.query_chars)
@@ -240,8 +245,10 @@ def _query_of(completion: str) -> str:
 def difficulty_of(query: str) -> int:
     """1 to 3, by what the query uses (``_LEVELS``).
 
-    Raises:
-        SqlError: it cannot be parsed, or reads no table.
+    Raises
+    ------
+    SqlError
+        It cannot be parsed, or reads no table.
     """
     from sqlglot import exp
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from fractions import Fraction
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.skills import ProposalError, SkillError, Task
 from symphony_fl.learning.skills.datasets.gsm import FORM, GSM, ExpressionProposals, level_of, score
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
@@ -37,7 +39,7 @@ def test_every_step_of_the_shipped_solutions_is_right() -> None:
 
 
 @pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="pip install '.[gsm]'")
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(seeds)
 def test_generated_problems(seed: int) -> None:
     for level in GENERATED.difficulties:
@@ -74,7 +76,6 @@ def test_judging(completion: str, reward: float) -> None:
     assert score(completion, ["17"]) == reward
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("#0123456789.,$- \n", max_size=30))
 def test_any_completion_is_judged(text: str) -> None:
     assert score(text, ["17"]) in (0.0, 1.0)
@@ -131,13 +132,22 @@ def test_bad_proposals_are_refused(text: str, difficulty: int, reason: str) -> N
         GENERATED.parse_proposal(text, difficulty)
 
 
-@given(st.text() | st.text("QE:0123456789+*/ ?\n", max_size=60))
-def test_any_proposal_is_read_or_refused(text: str) -> None:
-    try:
-        task = GSM[0].parse_proposal(text, 1)
-    except ProposalError:
-        return
-    assert int(task.answer) >= 0
+def test_any_proposal_is_read_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(st.text() | st.text("QE:0123456789+*/ ?\n", max_size=60))
+    @example("Tom has 15 apples and 3 pears. How many?\nE: 15 + 3")
+    def read(text: str) -> None:
+        try:
+            task = GSM[0].parse_proposal(text, 1)
+        except ProposalError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert int(task.answer) >= 0
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_the_shots_are_themselves_proposals() -> None:

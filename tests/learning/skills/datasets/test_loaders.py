@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symphony_fl.learning.skills import SkillError
@@ -112,7 +112,6 @@ def test_any_value_is_accepted_or_refused_by_name(value: object) -> None:
                 assert f"here: field '{field}' = " in str(error)
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=60)
     | st.sampled_from([b"null", b"[]", b"{}", b"[1]", b"[" * 9999, b'"x"', b"1e999"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from symphony_fl.learning.skills import ProposalError, Task
@@ -22,7 +23,6 @@ PASSAGE = "The mill was built in 1801. It burned down in 1850. A school stands t
 GOOD = f"{PASSAGE}\nQ: When did the mill burn down?\nA: 1850"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3]))
 def test_the_passage_tells_what_is_asked_and_nothing_else_does(seed: int, level: int) -> None:
     task = READING.generate(np.random.default_rng(seed), level)
@@ -90,13 +90,22 @@ def test_bad_proposals_are_refused(text: str, difficulty: int, reason: str) -> N
         READING.parse_proposal(text, difficulty)
 
 
-@given(
-    st.text()
-    | st.lists(st.sampled_from([*GOOD.split(" "), "\nQ:", "\nA:", "?", "."]), max_size=60).map(" ".join)
-)
-def test_any_proposal_is_read_or_refused(text: str) -> None:
-    try:
-        task = READING.parse_proposal(text, 1)
-    except ProposalError:
-        return
-    assert normalise_answer(task.answer) in normalise_answer(task.prompt)
+def test_any_proposal_is_read_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(
+        st.text()
+        | st.lists(st.sampled_from([*GOOD.split(" "), "\nQ:", "\nA:", "?", "."]), max_size=60).map(" ".join)
+    )
+    @example(GOOD)
+    def read(text: str) -> None:
+        try:
+            task = READING.parse_proposal(text, 1)
+        except ProposalError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert normalise_answer(task.answer) in normalise_answer(task.prompt)
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]

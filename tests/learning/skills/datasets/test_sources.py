@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import symphony_fl.learning.skills as registry
-from symphony_fl.build.components import check_recipe, held_out_tasks
+from symphony_fl.build.checks import check_recipe
+from symphony_fl.build.components import held_out_tasks
 from symphony_fl.config.recipe import RecipeError, load_recipe
 from symphony_fl.learning.skills import SkillError, get_skill, install_rows
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
@@ -67,13 +69,22 @@ def test_entries_of_another_form_are_refused(entry: str) -> None:
         parse_source(entry)
 
 
-@given(st.text() | st.from_regex(r"\w*=[\w/~.]*:[\w.-]*", fullmatch=True))
-def test_any_entry_is_read_or_refused(entry: str) -> None:
-    try:
-        source = parse_source(entry)
-    except SkillError:
-        return
-    assert str(source) == entry and source.skill and source.place and "/" not in source.split
+def test_any_entry_is_read_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(st.text() | st.from_regex(r"\w*=[\w/~.]*:[\w.-]*", fullmatch=True))
+    @example("gsm8k=/data/a:b:test")
+    def read(entry: str) -> None:
+        try:
+            source = parse_source(entry)
+        except SkillError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert str(source) == entry and source.skill and source.place and "/" not in source.split
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_a_relative_folder_is_no_hub_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from symphony_fl.learning.executors.python import Call, run_calls
 from symphony_fl.learning.executors.python_syntax import parse_program, read_literals
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
-from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.programs.code import CODE, CodeSkill
 from symphony_fl.learning.skills.programs.functions import (
     OPERATIONS,
@@ -22,8 +19,6 @@ from symphony_fl.learning.skills.programs.functions import (
     Example,
     canonical,
     draw_template,
-    drawing_from,
-    load_programs,
     operations,
     unused_parameters,
 )
@@ -31,7 +26,6 @@ from symphony_fl.learning.skills.text import question_of
 from symphony_fl.learning.tasks.task_sampler import held_out
 
 DEDUCTION, ABDUCTION, INDUCTION = CODE
-ROWS = SHIPPED / "cruxeval" / "test.jsonl"
 LINE = Example(
     "def f(x): return 3 * x + 1", ("1", "2", "5", "7", "0", "9"), ("4", "7", "16", "22", "1", "28")
 )
@@ -103,7 +97,7 @@ def test_every_input_with_the_right_output_is_right() -> None:
 
 
 @every_skill
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(text=st.text(max_size=50))
 def test_any_completion_is_judged(skill: CodeSkill, text: str) -> None:
     assert skill.verify(skill.task(LINE, 1), text) in (0.0, 1.0)
@@ -123,7 +117,7 @@ def test_a_proposal_read_from_an_example_is_that_task_again(skill: CodeSkill) ->
     for level in skill.difficulties:
         tasks = [skill.generate(rng, level) for _ in range(2)]
         prompt = skill.propose_prompt(tasks, level)
-        *_, first, second, last = prompt.split("\n")
+        *_, _first, second, last = prompt.split("\n")
         assert last == "Task:" and prompt.count("Task:") == 3
         again = skill.parse_proposal(f" {second.removeprefix('Task: ')}\nTask: def", level)
         assert again.origin == "proposed" and skill.verify(again, tasks[1].answer) == 1.0
@@ -177,7 +171,7 @@ def test_proposals_that_are_no_tasks(skill: CodeSkill, text: str, reason: str) -
     assert refused.value.reason == reason
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from("def f(x): return|x|+ 1|# f(|3|)|\n|'a'|,|[|]|Task:|```".split("|"))).map(
@@ -200,32 +194,6 @@ def test_difficulties_and_examples_of_others_are_refused() -> None:
         DEDUCTION.parse_proposal("", 0)
     with pytest.raises(SkillError, match="example of skill 'add'"):
         DEDUCTION.propose_prompt([Task("add", "", "")], 1)
-
-
-def test_rows_in_cruxevals_format_are_read_and_run(tmp_path: Path) -> None:
-    examples = load_programs(ROWS)
-    assert len(examples) == 24  # of 25: one returns a set
-    calls = [Call(e.program, read_literals(e.inputs[0], VALUE_CHARS)) for e in examples]
-    assert [repr(outcome.value) for outcome in run_calls(calls)] == [e.outputs[0] for e in examples]
-    skill = CodeSkill(**{**vars(DEDUCTION), "draw": drawing_from(examples)})
-    assert (
-        skill.generate(np.random.default_rng(0), 3).prompt
-        != skill.generate(np.random.default_rng(1), 3).prompt
-    )
-    with pytest.raises(SkillError, match="no program of difficulty 2 with 6 inputs among 24"):
-        drawing_from(examples)(np.random.default_rng(0), 2, 6)
-    broken = tmp_path / "test.jsonl"
-    broken.write_text(json.dumps({"code": "x", "input": 3}) + "\n")
-    with pytest.raises(SkillError, match="row 0: 'input' must be text"):
-        load_programs(broken)
-    broken.write_text("{")
-    with pytest.raises(SkillError, match="not JSON"):
-        load_programs(broken)
-
-
-def test_the_datasets_library_reads_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    assert load_programs(str(ROWS.parent), "test") == load_programs(ROWS)
 
 
 def test_enough_can_be_held_out() -> None:

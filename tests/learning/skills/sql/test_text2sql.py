@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from symphony_fl.learning.executors.sql import SqlLimits
+from examples import examples
+from symphony_fl.learning.executors.sql_guard import SqlLimits
 from symphony_fl.learning.skills import SKILLS, ProposalError, ProposingSkill, SkillError, Task
 from symphony_fl.learning.skills.datasets.loaders import SHIPPED
 from symphony_fl.learning.skills.sql.questions import _TEMPLATES, Question, draw_question
@@ -139,18 +141,30 @@ def test_proposals_that_are_no_tasks(text: str, level: int, reason: str) -> None
 words = "singer(id int, name text, age int)|;| | |What is it?|SELECT|name|FROM|singer|WHERE|age|>|3|'|(|)|Task:|```"
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=60) | st.lists(st.sampled_from([*words.split("|"), "|"]), max_size=16).map(" ".join))
-def test_any_proposal_is_a_task_or_refused(text: str) -> None:
-    for skill in (TEXT2SQL, SPIDER_SAMPLE):
-        try:
-            task = skill.parse_proposal(text, 1)
-        except ProposalError:
-            continue
-        assert skill.verify(task, task.answer) == 1.0
+def test_any_proposal_is_a_task_or_refused() -> None:
+    outcomes: Counter[tuple[str, str]] = Counter()
+
+    @examples(200)
+    @given(
+        st.text(max_size=60) | st.lists(st.sampled_from([*words.split("|"), "|"]), max_size=16).map(" ".join)
+    )
+    @example(f"{HEADER} | What are the names? | SELECT name FROM singer")
+    @example("ferry_line | What are the names? | SELECT Name FROM ferry")
+    def read(text: str) -> None:
+        for skill in (TEXT2SQL, SPIDER_SAMPLE):
+            try:
+                task = skill.parse_proposal(text, 1)
+            except ProposalError:
+                outcomes[skill.name, "refused"] += 1
+                continue
+            outcomes[skill.name, "read"] += 1
+            assert skill.verify(task, task.answer) == 1.0
+
+    read()
+    assert len(outcomes) == 4, outcomes
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.text(max_size=60))
 def test_any_completion_is_judged(text: str) -> None:
     assert TEXT2SQL.verify(asked("SELECT name FROM singer"), text) in (0.0, 1.0)
@@ -160,17 +174,26 @@ def test_any_completion_is_judged(text: str) -> None:
 pieces = st.lists(st.sampled_from(["a(", "x int", ", ", ")", "; ", "b(y text, z real)"])).map("".join)
 
 
-@given(st.text(max_size=60) | pieces)
-def test_any_schema_is_read_or_refused(text: str) -> None:
-    try:
-        tables = parse_schema(text)
-    except SchemaError:
-        return
-    assert parse_schema(schema_text(tables)) == tables
-    for script in scripts(tables, "SELECT 'it''s', 3"):
-        connection = sqlite3.connect(":memory:")
-        connection.executescript(script)
-        connection.close()
+def test_any_schema_is_read_or_refused() -> None:
+    outcomes: Counter[str] = Counter()
+
+    @given(st.text(max_size=60) | pieces)
+    @example("a(x int); b(y text, z real)")
+    def read(text: str) -> None:
+        try:
+            tables = parse_schema(text)
+        except SchemaError:
+            outcomes["refused"] += 1
+            return
+        outcomes["read"] += 1
+        assert parse_schema(schema_text(tables)) == tables
+        for script in scripts(tables, "SELECT 'it''s', 3"):
+            connection = sqlite3.connect(":memory:")
+            connection.executescript(script)
+            connection.close()
+
+    read()
+    assert outcomes["read"] and outcomes["refused"]
 
 
 def test_databases_are_the_same_every_time_and_not_each_other() -> None:

@@ -1,42 +1,49 @@
-"""Runs that people watch: one with its summary, or several one after the other (`main.py`)."""
+"""Runs that people watch: one with its summary, or several one after the other (`runs.py`)."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from symphony_fl.config.recipe import Recipe, RecipeError
+from symphony_fl.config.options import Recipe
+from symphony_fl.config.recipe import RecipeError
 from symphony_fl.launch.display import Display, display
-from symphony_fl.launch.flower import LaunchError, new_run_folder, run_recipe
+from symphony_fl.launch.feasible import check_feasible
+from symphony_fl.launch.flower import new_run_folder, run_recipe
+from symphony_fl.launch.local_superlink import LaunchError
 from symphony_fl.launch.runtime import FLOWER, IN_PROCESS, Runner, runner
 
 
-def run_one(recipe: Recipe, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def runtime_of(in_process: bool) -> str:
+    """The runtime that the option names."""
+    return IN_PROCESS if in_process else FLOWER
+
+
+def run_one(recipe: Recipe, folder: Path, network: str | None, runtime: str) -> dict[str, Any]:
     """On this machine alone, or on the devices of a network; its result."""
-    if options.network is not None and options.runtime == IN_PROCESS:
+    if network is not None and runtime == IN_PROCESS:
         raise RecipeError("--in-process: agents of --network are processes on devices; name one of the two")
-    if options.network is None:
-        _check_simulated(recipe)
-    what = "Flower" if options.runtime == FLOWER else "agents in-process"
+    if network is None:
+        check_feasible(recipe, runtime == IN_PROCESS)
+    what = "Flower" if runtime == FLOWER else "agents in-process"
     print(
         f"recipe {recipe.name}, seed {recipe.seed}: {recipe.agents} agents, {recipe.rounds} rounds; starting {what} ..."
     )
     print(f"folder {folder}", flush=True)
     with display() as shown:
-        if options.network is None:
-            with runner(options.runtime, shown.step) as run_it:
+        if network is None:
+            with runner(runtime, shown.step) as run_it:
                 result = run_it(recipe, folder, shown.line, steps=shown.step)
         else:
-            result = _run_on(options.network, recipe, folder, shown)
+            result = _run_on(network, recipe, folder, shown)
     return result
 
 
 def _run_on(network: str, recipe: Recipe, folder: Path, shown: Display) -> dict[str, Any]:
     """On the devices of that network."""
-    from symphony_fl.cli.edge import network_folder
+    from symphony_fl.cli.devices import network_folder
     from symphony_fl.edge.network import network_superlink
 
     with network_superlink(network_folder(network)) as link:
@@ -48,20 +55,11 @@ def run_each(todo: Sequence[tuple[str, Recipe]], runtime: str) -> Iterator[tuple
     if not todo:
         return
     for _, recipe in todo:
-        _check_simulated(recipe)
+        check_feasible(recipe, runtime == IN_PROCESS)
     with display() as shown, runner(runtime, shown.step) as run_it:
         for number, (name, recipe) in enumerate(todo, start=1):
             shown.heading(f"[{number}/{len(todo)}] {name}, seed {recipe.seed}")
             yield name, _run_or_report(run_it, recipe, runtime, shown)
-
-
-def _check_simulated(recipe: Recipe) -> None:
-    """Refuse what only devices can do."""
-    if recipe.exchange.transport != "superlink":
-        raise RecipeError(
-            f"exchange.transport = {recipe.exchange.transport!r}: must be 'superlink' on one machine alone; "
-            "for devices say --network DIR"
-        )
 
 
 def _run_or_report(run_it: Runner, recipe: Recipe, runtime: str, shown: Display) -> dict[str, Any]:
