@@ -20,6 +20,7 @@ from flwr.supercore.auth.superexec import create_superexec_auth_metadata, derive
 from clients.flower_patches import internals
 from clients.flower_patches.internals import UnknownFlower, check_shapes
 from strategies.superlink import executor as superexec
+from strategies.superlink import guard as superlink
 from strategies.superlink.guard import Guard, guarded, known
 from symphony_fl.launch.credential import FLEET_HEADER, credentials, hand_to_flower
 
@@ -168,8 +169,8 @@ def refused_start(
         operator, _ = credentials(tmp_path)
         monkeypatch.setenv("FLWR_HOME", str(tmp_path))
         monkeypatch.setattr(sys, "argv", ["guard", "--operator", str(operator), "--", "--insecure"])
-        monkeypatch.setattr(guard.uvicorn, "run", None)
-        assert guard.main() == 3
+        monkeypatch.setattr(superlink.uvicorn, "run", None)
+        assert superlink.main() == 3
         return capsys.readouterr().err
 
     return start

@@ -62,8 +62,8 @@ def _changed(section: str, key: str, value: object) -> Recipe:
     recipe = load_recipe(
         "smoke", ("agents=2", "rounds=6", "tasks.skills=[nq,sort]", "learner.max_new_tokens=32")
     )
-    setattr(getattr(recipe, section), key, value)
-    return recipe
+    changed = getattr(recipe, section).model_copy(update={key: value})
+    return recipe.model_copy(update={section: changed})
 
 
 def test_no_value_of_the_environment_comes_back(device: Path) -> None:

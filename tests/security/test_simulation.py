@@ -219,7 +219,7 @@ def test_gossip_books_add_up(result: Result) -> None:
     client = MlflowClient(tracking_uri=result["mlflow_uri"])
     parent = client.get_run(result["mlflow_run"])
     assert parent.info.status == "FINISHED"
-    assert parent.data.params["exchange.coding"] == "int8"
+    assert parent.data.params["exchange.codec.name"] == "int8"
     assert parent.data.metrics["accuracy/mean"] == pytest.approx(result["accuracy_after"])
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"

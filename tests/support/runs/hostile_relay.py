@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from clients.protocol.addressing import handed_over_by
-from strategies import gossip
+from strategies import mail_router
 from strategies.mailbox import Mailbox
 from strategies.roster import Roster
 from symphony_fl.identity.did_key import did_from_public_key, generate_private_key, public_key_of
@@ -57,4 +57,4 @@ def hostile_relay(patch: pytest.MonkeyPatch) -> None:
         return words
 
     patch.setattr(Roster, "introduction", lie)
-    patch.setattr(gossip, "Mailbox", HostileMailbox)
+    patch.setattr(mail_router, "Mailbox", HostileMailbox)
