@@ -13,7 +13,7 @@ from symphony_fl.learning.model.model_check import ModelError
 NAMES = [item.name for item in PARADIGMS]
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("quick", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_paradigm_trains_on_the_same_number_of_samples(quick: bool) -> None:
     planned = plan(NAMES, [0, 1], "tiny", quick)
     assert [(item.paradigm, item.seed) for item in planned] == [

@@ -88,6 +88,7 @@ def test_our_loss_and_gradient_are_trls(base: Base, normalization: str, kl: floa
     assert float(((ratio < 0.8) | (ratio > 1.28)).float().mean()) > 0.1
 
 
+@pytest.mark.slow
 def test_deterministic_and_resumable(base: Base) -> None:
     """Two rounds in one learner equal one round, its state in a new learner, and the second round."""
     whole = _policy(base)
