@@ -1,8 +1,8 @@
 """An agent's state as one safetensors file, with a checksum, in few bytes.
 
-- Arrays that hold the same bits are stored once: what a round starts from is the adapter, unless mail came since.
-- Whole numbers take as many bytes as the largest of an array needs. On the grid of `exchange/ledger.py` those are five
-  or six of eight for any adapter, since its range is far beyond what adapters reach.
+- Arrays that hold the same bits are stored once: a round starts from the adapter, unless mail came since.
+- Every integer of an array takes as many bytes as its largest needs. On the grid of `exchange/fixed_point.py` that is
+  five or six of eight for any adapter, since the grid's range is far beyond what adapters reach.
 
 Both restore every bit. Each array of a loaded state is its own copy: changing one changes no other.
 """
