@@ -87,5 +87,5 @@ class EdgeEncryption:
             raise UnknownSender(f"agent {said:.20} has no business to send to this one")
         round, opened = self._edges.open(parcel, did, self.last_round)
         if not seen.add(int(said), round):
-            raise Replayed(f"parcel {round} of agent {said} is not new")
+            raise Replayed(f"sealed box {round} of agent {said} is not new")
         return int(said), round, opened
