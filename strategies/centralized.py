@@ -1,12 +1,12 @@
 """One trainer, rollout workers: weights go one way, rollouts the other (the paper, sections 6.2 and 6.3).
 
 One round of Flower's is one step of reinforcement learning. With `lag` 0 the workers generate the step's rollouts
-first, with the weights of the step before, then the trainer trains. Else both work at once: while the trainer is at
-step t the workers generate for step t + 1, so their weights are one step old, or older as the recipe says.
+first, with the weights of the step before, then the trainer trains. Otherwise both work at once: while the trainer is
+at step t, the workers generate for step t + 1. Their weights are then one step old, or older as the recipe says.
 
-The server is the mailbox of gossip: it opens nothing and holds no model. Weights go down a tree: what a worker hands on
-goes to those below it; those below an absent worker are served by the one above it, and those below one that hands
-nothing on from what the trainer sent lately.
+The server is the mailbox of gossip: it opens no mail and holds no model. Weights go down a tree: each worker forwards
+them to its children. The children of an absent worker are served by its parent. The children of a worker that does not
+forward are served from the trainer's recent weights.
 """
 
 from __future__ import annotations

@@ -183,7 +183,10 @@ def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
     again = sum(event.metrics.get("duplicates", 0.0) for event in reports)
     refused = sum(
         value
-        for event in (*reports, *history.events("bytes"))  # the server's own counts are recorded with the bytes
+        for event in (
+            *reports,
+            *history.events("bytes"),
+        )  # the server's own counts are recorded with the bytes
         for name, value in event.metrics.items()
         if name.startswith("refused/")
     )

@@ -120,8 +120,8 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_all_atomically(paths: Sequence[Path], data: bytes, mode: int = 0o600) -> None:
-    """The same bytes under several names of one folder: each is the old file or the new one at every instant, they
-    change in this order, and once this returns all survive a power cut."""
+    """Write the same bytes under several names of one folder. At every instant each is the old file or the new one.
+    They change in this order, and once this returns all survive a power cut."""
     for path in paths:
         aside = _aside(path)
         aside.unlink(missing_ok=True)  # its mode would stay as it was
@@ -146,8 +146,8 @@ def _aside(path: Path) -> Path:
 def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Exception]) -> bytes:
     """The content of a file that only its owner may read; if it is missing, `fresh` is written with mode 0600.
 
-    `refusal`, of a message that says what to do, is raised if it is another user's, others may read it, it is no file,
-    a link that leads nowhere, or missing and there is nothing to put there.
+    `refusal`, with a message that says what to do, is raised if the file is another user's, readable by others, no
+    regular file, a dangling link, or missing while `fresh` is None.
     """
     if not os.path.lexists(path):
         if fresh is None:

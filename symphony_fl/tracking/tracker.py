@@ -63,12 +63,11 @@ Metric names (the paper, section 6.4, in the field's words):
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
     result/<figure>                                 parent run: the run's result in one number each (`RESULTS`)
 
-A run does not wait for its tracking server. What is to be tracked goes into a spool in the run's folder first
-(`spool.py`) and from there to the store (`mlflow_store.py`), in order, by a thread of its own (`delivery.py`).
-While the store is away entries stay; they are delivered when it is back, at the latest by `symphony replay`. Every
-delivery can be done twice and counts once: runs are looked up by a key of their own before they are made, metrics carry
-the time when they were measured (the same value, step and time is stored once), and tags, parameters, files and status
-are what they are.
+A run does not wait for its tracking server. Entries first go into a spool in the run's folder (`spool.py`). A separate
+thread (`delivery.py`) delivers them in order to the store (`mlflow_store.py`). While the store is away, entries stay in
+the spool; they are delivered when it is back, at the latest by `symphony replay`. Deliveries are idempotent. Runs are
+looked up by their own key before they are created. Metrics carry the time of measurement, and the store keeps the same
+value, step and time once. Setting tags, parameters, files and status twice changes nothing.
 """
 
 from __future__ import annotations
