@@ -55,7 +55,7 @@ def adapter(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """One round: merge what came, improve, and hand over what is shared."""
+    """One round: merge the mail received, train, and return what is shared."""
     return _answer("train", message, context)
 
 
@@ -92,7 +92,7 @@ def _answer_here(kind: str, content: RecordDict, context: Context) -> RecordDict
     named = context.node_config.get("home")
     if named:
         home = Path(str(named)).expanduser()
-    elif on_device(context):  # else whoever starts a run would choose a folder here
+    elif on_device(context):  # else the author of a run could choose a folder on this device
         raise NodeError("node-config: must name the socket of an agent process, or a home")
     else:
         home = home_folder(run_folder(str(context.run_config["run-dir"]), context.run_id), number)

@@ -1,17 +1,17 @@
-"""Processes in which agents of one machine answer, without Flower's and Ray's (`symphony run --in-process`).
+"""Processes that run the agents of one machine without Flower's or Ray's processes (`symphony run --in-process`).
 
     python -m clients.worker_pool SOCKET FOLDER
 
-This process, the template, loads the libraries and the base model once. For every socket that it is handed over the
-Unix socket of descriptor SOCKET it forks one worker, which shares both with it until it writes. A worker serves any
-agent: it calls our ClientApp with a message as Flower's simulation does, one after the other, and the agent is opened
-from its home for each.
+This process, the template, loads the libraries and the base model once. It receives sockets over the Unix socket with
+descriptor SOCKET and forks one worker for each. A worker shares libraries and model copy-on-write. A worker serves any
+agent: like Flower's simulation it calls our ClientApp with one message after another, and opens the agent from its
+home for each.
 
 A request's word is "NODE/KIND", a reply's is "ok" or "error" (`edge/frames.py`); bodies are message contents.
 Both end as soon as the process that started the template is gone (`watchdog.py`), and when their socket is closed.
 
-Gradients must not have been computed in the template: torch refuses to go on with them in a fork. So it loads no model
-that is probed with them (4 bit), none onto an accelerator, and has one built that is not there by a child.
+The template must not compute gradients: torch refuses to continue with them in a fork. So it loads no model that is
+probed with gradients (4 bit) and none onto an accelerator. A model that does not exist yet is built by a child process.
 """
 
 from __future__ import annotations

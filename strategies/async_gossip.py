@@ -1,19 +1,19 @@
 """Asynchronous gossip: no round barrier (the paper, sections 3 and 5.1; mail goes the way it does in `gossip`).
 
 Every agent goes from one round of its own to the next; what it shares reaches each neighbour with the neighbour's next
-message. A slow, sleeping or lost agent holds nobody up. The run is over when all agents together have done agents x
-rounds, the samples that as many synchronous rounds take; whoever is faster does more of them.
+message. A slow, sleeping or lost agent does not delay the others. The run ends when all agents together have finished
+agents x rounds, the same number of samples as that many synchronous rounds. A faster agent does more of the rounds.
 
     while rounds are left:
-        whoever has no job begins one           an evaluation that is due, else its next round, with the mail it has
+        each idle agent begins a job            an evaluation that is due, else its next round, with its mail
         the dispatcher carries messages         `dispatcher.py`: timeouts, retries, newcomers, agents that are back
         the clock says whose job ends           `clocks.py`: by virtual time, or as replies arrive
-        each of those: book its report, put its envelopes before its neighbours
+        for each of those: record its report, post its envelopes to its neighbours
 
-The network's round is the mean of the agents' rounds: the k-th round that anybody finishes belongs to ceil(k / N),
-under which it is booked with the agent's own. An evaluation falls due for all when the network's round is over, and is
-done by each agent when it is next between two jobs; it takes no virtual time. With the virtual clock and agents of one
-speed this is synchronous gossip to the last bit.
+The network's round is the mean of the agents' rounds: the k-th round finished by any agent belongs to ceil(k / N) and
+is recorded under that number, with the agent's own. When the network's round is over, an evaluation is due for all
+agents. Each does it before its next round, and it takes no virtual time. With the virtual clock and agents of one
+speed, this strategy is bit-identical to synchronous gossip.
 
 Departures from AD-PSGD (Lian et al. 2018, arXiv 1710.06952), the usual asynchronous gossip: an edge is not one atomic
 averaging of both ends; each end merges when it gets its mail, and weighs it by its staleness (`exchange/staleness.py`).
@@ -38,7 +38,7 @@ from strategies.recorder import Recorder
 from strategies.roster import Member, Roster
 from symphony_fl.exchange.topology import Topology
 
-Times = Mapping[int, Mapping[int, float]]  # agent -> its own rounds that are booked -> when they ended
+Times = Mapping[int, Mapping[int, float]]  # agent -> its own recorded rounds -> when they ended
 PAUSE_SECONDS, MOST_PAUSE = 0.02, 0.5  # between two turns in which nothing came, growing
 
 
@@ -55,9 +55,9 @@ class AsyncGossip:
     roster : the agents that are there at the start; others may join later
     recorder : where reports and byte counts go; its history is where a resumed run goes on
     clock : says in which order jobs end
-    deadlines : how long to wait for an agent
+    timeouts : how long to wait for an agent
     rounds : of the network; the run is agents x rounds of single agents long
-    everybody : agents hear of all others, as where updates are passed on; else of their neighbours only
+    everybody : agents learn of all others, as where updates are forwarded; else of their neighbours only
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class AsyncGossip:
         self.total = rounds * roster.agents
         times = recorder.history.own_rounds()
         self.booked = {agent: max(rounds) for agent, rounds in times.items()}  # the newest of each
-        # Rounds of single agents that are done: those that were booked, whatever numbers the agents gave them.
+        # Rounds of single agents that are done: those recorded, whatever numbers the agents gave them.
         self._done = sum(map(len, times.values()))
         self._round = self._done // roster.agents  # the network's, finished
         self._due: dict[int, set[int]] = {}  # network round -> agents still to be evaluated for it
@@ -161,7 +161,7 @@ class AsyncGossip:
                 self.router.post(agent, own, members[agent].outbox[own])
 
     def _begin_jobs(self, dispatcher: Dispatcher) -> None:
-        """A job for everybody who has none, in the order of agents."""
+        """A job for every idle agent, in the order of agents."""
         left = self._left(dispatcher)
         for member in self.roster.members():
             if member.agent not in self._known:
@@ -190,11 +190,11 @@ class AsyncGossip:
     def _begin_round(
         self, dispatcher: Dispatcher, member: Member, at: float | None = None, times: Times | None = None
     ) -> None:
-        """The agent's next round, if the run has rounds left. In a run taken up: when, and what ended when."""
+        """The agent's next round, if the run has rounds left. In a resumed run: when, and what ended when."""
         if not self._left(dispatcher):
             return
         agent = member.agent
-        # A home that is ahead of the books has answers that were lost or not yet asked for: the oldest kept is next.
+        # A home ahead of the history holds answers that were lost or not yet requested: the oldest one kept is next.
         booked = self.booked.get(agent, 0)
         kept = [own for own in member.outbox if own > booked]
         number = min(kept, default=max(booked + 1, member.round))
@@ -213,13 +213,13 @@ class AsyncGossip:
                 self.clock.weigh(agent, self.router.posted_bytes(agent, own, self._outboxes[agent]))
 
     def _left(self, dispatcher: Dispatcher) -> int:
-        """Rounds that nobody has done or begun; what somebody who is away has begun is for the others to do."""
+        """Rounds neither finished nor begun. A round that an absent agent began counts as not begun."""
         away = dispatcher.away()
         begun = [job for agent, job in dispatcher.jobs.items() if agent not in away]
         return max(0, self.total - self._done - sum(job.kind == MessageType.TRAIN for job in begun))
 
     def _take(self, agent: int, answer: Answer) -> None:
-        """A job has ended: book it, and put what it brought before the neighbours."""
+        """A job has ended: record it, and post its envelopes to the neighbours."""
         job = answer.job
         self.router.confirm(agent, job.mail)
         if job.kind == MessageType.EVALUATE:
@@ -250,7 +250,7 @@ class AsyncGossip:
             self.recorder.log_figures(round)
 
     def _excuse(self, away: set[int]) -> None:
-        """Nobody waits for those who are away: neither the clock nor an evaluation's figures."""
+        """Stop waiting for absent agents, in the clock and in the figures of evaluations."""
         for agent in away:
             self.clock.set_aside(agent)
             for round in [round for round, agents in self._due.items() if agent in agents]:

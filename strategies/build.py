@@ -76,7 +76,7 @@ def _async_gossip(recipe: Recipe, roster: Roster, recorder: Recorder, finished: 
 
 
 def _forwards(recipe: Recipe) -> bool:
-    """Whether agents pass updates on, and so must know everybody's key."""
+    """Whether agents forward updates, and so must know every agent's key."""
     return recipe_rule(recipe, size=1, agent=0).forwards
 
 

@@ -1,12 +1,12 @@
 """One trainer, rollout workers: weights go one way, rollouts the other (the paper, sections 6.2 and 6.3).
 
 One round of Flower's is one step of reinforcement learning. With `lag` 0 the workers generate the step's rollouts
-first, with the weights of the step before, then the trainer trains. Else both work at once: while the trainer is at
-step t the workers generate for step t + 1, so their weights are one step old, or older as the recipe says.
+first, with the weights of the step before, then the trainer trains. Otherwise both work at once: while the trainer is
+at step t, the workers generate for step t + 1. Their weights are then one step old, or older as the recipe says.
 
-The server is the mailbox of gossip: it opens nothing and holds no model. Weights go down a tree: what a worker hands on
-goes to those below it; those below an absent worker are served by the one above it, and those below one that hands
-nothing on from what the trainer sent lately.
+The server is the mailbox of gossip: it opens no mail and holds no model. Weights go down a tree: each worker forwards
+them to its children. The children of an absent worker are served by its parent. The children of a worker that does not
+forward are served from the trainer's recent weights.
 """
 
 from __future__ import annotations
@@ -167,14 +167,14 @@ class Centralized(Strategy):
                 raise RosterError(f"the trainer has not been connected for {self.timeout:.0f} s")
             time.sleep(POLL_SECONDS)
         now = [member.agent for member in here]
-        for agent in set(self._here) - set(now):  # what it would have handed on
+        for agent in set(self._here) - set(now):  # mail it would have forwarded
             self.mailbox.copy(agent, children(agent, self.roster.agents, self.fanout, now))
         self._here = now
         return here[0], here[1:]
 
     def _generate(self, grid: Grid, step: int, workers: Sequence[Member], config: ConfigRecord) -> None:
-        """Have the workers generate a step's rollouts before the trainer is asked. One that has done so already, as
-        after a resume, answers from its home."""
+        """Have the workers generate a step's rollouts before the trainer is asked. A worker that already did, as after
+        a resume, answers from its home."""
         messages = [self._message(MessageType.TRAIN, step, worker, config) for worker in workers]
         self._take(step, step, grid.send_and_receive(messages, timeout=self.timeout))
 
@@ -187,7 +187,7 @@ class Centralized(Strategy):
         return message
 
     def _take(self, step: int, generated: int, replies: Iterable[Message]) -> set[int]:
-        """Book replies, by agent number since the order of arrival must not matter, and post what they hand over.
+        """Record replies and post their mail, by agent number: the order of arrival must not matter.
 
         Returns the agents whose replies arrived whole. `generated` is the step the workers were asked for.
         """
@@ -213,8 +213,8 @@ class Centralized(Strategy):
         return done
 
     def _serve(self, worker: int, step: int, version: int) -> None:
-        """Give a worker directly what it lacks if its weights are older than the way to it explains: who is above it
-        in the tree may keep them to itself. It may say what it likes: it only gets what is its own anyway."""
+        """Send a worker its missing weights directly if its own are older than the depth of the tree explains: a
+        worker above it may withhold them. Its claimed version needs no check: it gets only what it is due anyway."""
         usual = usual_age(self.roster.agents, self.fanout, self.lag)
         if step - 1 - version <= usual + 1 or step <= self._served.get(worker, 0):
             return
@@ -231,7 +231,7 @@ class Centralized(Strategy):
             self.mailbox.post(TRAINER, made, [worker], weights)
 
     def _post(self, agent: int, step: int, outbox: Mapping[str, bytes]) -> None:
-        """Rollouts are addressed, to the trainer; weights are for whoever is below their bearer in the tree."""
+        """Post rollouts, which carry an address, to the trainer, and weights to the sender's children in the tree."""
         rollouts = {label: data for label, data in outbox.items() if ">" in label}
         weights = {label: data for label, data in outbox.items() if ">" not in label}
         if agent != TRAINER:

@@ -1,8 +1,8 @@
 """Federated averaging (McMahan et al., arXiv 1602.05629): Flower's own FedAvg on the same adapters, the baseline.
 
-Nothing of the algorithm is changed. What is added: messages go to the recipe's agents only, and replies and bytes
-are booked as in every other strategy. Bytes sent and received are those of training; the copies of the global
-adapter that Flower sends out for evaluation are counted under `bytes/flower` only.
+The algorithm is unchanged. Two things are added: messages go to the recipe's agents only, and replies and bytes are
+recorded as in every other strategy. Bytes sent and received are those of training; the copies of the global adapter
+that Flower sends out for evaluation are counted under `bytes/flower` only.
 """
 
 from __future__ import annotations

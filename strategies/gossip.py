@@ -32,9 +32,9 @@ class Gossip(Strategy):
     roster : the agents and the nodes they are reached by, gathered
     recorder : where reports and byte counts go; knows which rounds are evaluated
     finished : rounds all agents have already finished, as after a resume; round numbers go on from there
-    everybody : agents hear of all others, as where updates are passed on; else of their neighbours only
-    patience : seconds a round waits for agents of the last one that are away; in vain at most once for each absence
-    silence : seconds to wait when nobody at all is there, as while a SuperLink is started again
+    everybody : agents learn of all others, as where updates are forwarded; else of their neighbours only
+    patience : seconds a round waits for agents of the last round that are away; waited in full once per absence at most
+    silence : seconds to wait while no agent is connected, as while a SuperLink restarts
     """
 
     def __init__(
@@ -108,12 +108,14 @@ class Gossip(Strategy):
         self.router.summary()
 
     def _gather(self, grid: Grid) -> None:
-        """Notice who is there, and wait for who has just gone: rounds that nobody does would pass in no time.
+        """See which agents are connected, and wait for those that have just left.
+
+        A round never runs without participants: empty rounds would use up the run at once.
 
         Raises
         ------
         RosterError
-            Nobody has been there for `silence` seconds. The run can be resumed.
+            No agent has been connected for `silence` seconds. The run can be resumed.
         """
         began = time.monotonic()
         while True:

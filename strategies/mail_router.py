@@ -1,8 +1,8 @@
-"""What carries mail between neighbours, for strategies that gossip: replies into the mailbox, mail into messages.
+"""Routes mail between neighbours, for strategies that gossip: replies into the mailbox, mail into messages.
 
-A reply's envelopes are put before the sender's neighbours in the graph of its round. The agent's next message brings
-its mail, the addresses at which its neighbours can be reached directly, and the statements by which keys were rotated.
-The mail is forgotten once a reply to that message has arrived.
+A reply's envelopes are posted to the sender's neighbours in the graph of its round. An agent's next message carries its
+mail, its neighbours' addresses for direct connections, and the key rotation statements. The mail is dropped once a
+reply to that message has arrived.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class MailRouter:
     topology : the graph of each round, or None for agents that learn alone
     roster : the agents, their nodes, addresses and rotations
     recorder : where messages, delivered bytes and refusals are counted
-    everybody : agents hear of all others, as where updates are passed on; else of their neighbours only, since what
-        all would be told of all grows with the square of their number
+    everybody : agents learn of all others, as where updates are forwarded; else of their neighbours only, since
+        telling all of all grows with the square of their number
     finished : rounds of all agents that were posted before, as after a resume
     """
 
@@ -88,8 +88,8 @@ class MailRouter:
         return self.roster.introduction({n for r in rounds for n in self.topology.neighbours(agent, r)})
 
     def outbox(self, number: int, agent: int, reply: Message) -> dict[str, bytes]:
-        """What a reply asks to be handed over: from the network, so refused where it cannot be read. Takes note of
-        where the agent can be reached directly."""
+        """The envelopes of a reply, and record the agent's addresses. An unreadable outbox is refused, since it comes
+        from the network."""
         try:
             self.roster.moved(agent, unpack_addresses(reply.content))
             return unpack_envelopes(reply.content, OUTBOX)

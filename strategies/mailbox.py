@@ -1,8 +1,8 @@
 """The ServerApp's part in gossip: it holds envelopes between two deliveries and never opens one.
 
-Everything in it came from the network, so it is bounded: the size of an envelope, and for each recipient the number
-and the bytes of what waits. When a recipient's mail overflows, the oldest envelope goes of whoever has most waiting
-there: one agent that sends too much drives out its own mail and nobody else's.
+Everything in it came from the network, so these are bounded: the size of an envelope, and for each recipient the number
+and the bytes of waiting envelopes. When a recipient's mail overflows, the oldest envelope of the sender with the most
+mail waiting there is dropped, so an agent that sends too much loses only its own mail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_WAITING_BYTES = 768 << 20  # of all of them; a device takes messages of at m
 
 
 class _Box:
-    """What waits for one recipient, by who handed it over, each oldest first."""
+    """Envelopes waiting for one recipient, by delivering agent, each oldest first."""
 
     def __init__(self) -> None:
         # bearer -> label -> (when it came among all, envelope)
@@ -83,7 +83,7 @@ class Mailbox:
         return turned_away
 
     def copy(self, recipient: int, others: Sequence[int]) -> None:
-        """What waits for the recipient is for these as well, as when it is gone and would have handed it on."""
+        """Copy the recipient's waiting mail to other agents, as when it has left and would have forwarded it."""
         for label, data in self.mail(recipient).items():
             for other in others:
                 self._boxes[other].put(label, data)

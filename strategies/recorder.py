@@ -43,7 +43,8 @@ class Report:
 class Recorder:
     """Counts bytes and collects what agents report, round by round.
 
-    With `direct`, agents exchange mail that the server does not see, and the receivers' word on its bytes is booked.
+    With `direct`, agents exchange mail that the server does not see; its bytes are recorded as the receivers report
+    them.
     """
 
     def __init__(
@@ -131,28 +132,28 @@ class Recorder:
     def book(
         self, kind: str, round: int, agent: int, report: Report, own: int = 0, clock: float = 0.0
     ) -> None:
-        """Into the history and the agent's MLflow run.
+        """Add a report to the history and the agent's MLflow run.
 
-        Where agents are not in step, `own` is the agent's own round (0: they are), the step of its MLflow run, and
-        `clock` the run's clock in seconds.
+        Without a round barrier, `own` is the agent's own round and the step of its MLflow run, and `clock` the run's
+        clock in seconds. With one, `own` is 0.
         """
         metrics = report.metrics | ({"own_round": float(own), "clock": clock} if own else {})
         self.history.add(Event(kind, round, agent, metrics, report.adapter, report.solved, own))
         self._tracker.agent(agent, own or round, metrics)
 
     def refused(self, round: int, agent: int, error: MessageError) -> None:
-        """Something an agent sent cannot be read: said, counted, and no reason to stop."""
+        """Log and count something unreadable that an agent sent; the run goes on."""
         log(WARNING, "agent %d, round %d: refused: %s", agent, round, error)
         self._bytes[agent]["refused/message"] += 1
 
     def round_finished(self, round: int) -> None:
-        """Book the round's bytes, and log the network's figures of it; before the first round, of what the agents
-        start from."""
+        """Record the round's bytes and log the network's figures; before the first round, those of the agents'
+        starting point."""
         self.book_bytes(round)
         self.log_figures(round)
 
     def book_bytes(self, round: int, more: bool = False) -> None:
-        """What was counted since the last time counts as the round's; with `more` it adds to what it has already."""
+        """Record the bytes counted since the last call as the round's; with `more`, add them to those recorded."""
         for agent, counts in sorted(self._bytes.items()):
             if more:
                 for name, size in self.history.metrics("bytes", round, agent).items():
@@ -164,7 +165,7 @@ class Recorder:
         self.history.add(Event("server", round, 0, {"seconds": elapsed, "peak_bytes": float(_peak_bytes())}))
 
     def log_figures(self, round: int) -> None:
-        """The network's figures of a round whose bytes are booked, into MLflow and before people's eyes."""
+        """Write the network's figures of a round whose bytes are recorded to MLflow and the log."""
         agents, scores_NS = skill_scores(self.history, round, self._skills)
         figures = self._figures(round)
         if agents:

@@ -134,8 +134,8 @@ class Roster:
         return any(g.node in self._present and g.node not in self._greeted for g in self._greetings.values())
 
     def refresh(self, grid: Grid) -> None:
-        """Notice who is there now, greet newcomers (late joiners, agents back under a new node id), and take in what
-        has been answered. Waits for nobody: an agent may load its model before it answers, or be gone."""
+        """See which nodes are connected, greet newcomers (late joiners, agents back under a new node id), and process
+        the answers so far. Never blocks: an agent may load its model before it answers, or be gone."""
         self._present = set(grid.get_node_ids())
         now = time.monotonic()
         for node in [node for node, when in self._again.items() if now >= when]:
@@ -186,7 +186,7 @@ class Roster:
         self._faults.pop(node, None)
         if reply.has_error():
             self._faults[node] = printable(said(str(reply.error.reason)))
-            # Its disk may be full, or its agent away. A member may hold envelopes that nobody has had.
+            # Its disk may be full, or its agent away. A member may hold envelopes that were never delivered.
             self._again[node] = time.monotonic() + (0.0 if node in self._agents else AGAIN_SECONDS)
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
         else:
@@ -253,7 +253,7 @@ class Roster:
             log(WARNING, "node %d claims to be agent %d with another key: ignored", node, member.agent)
             return
         if any(other.did == member.did and other.agent != member.agent for other in self._members.values()):
-            # What is booked by did:key, capabilities for one, must not be two agents'.
+            # Figures recorded by did:key, such as capabilities, must belong to one agent.
             self._faults[node] = f"agent {member.agent}: the key {member.did} is another agent's"
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             return

@@ -1,4 +1,4 @@
-"""The server's face: gather the agents of a recipe, let the strategy carry their rounds, write down what came of it."""
+"""The ServerApp: gather the agents of a recipe, run the strategy's rounds, write the results."""
 
 from __future__ import annotations
 
@@ -145,9 +145,12 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
-    """Rounds the network has finished: in step, those of its last agent, but no fewer than all before the newest that
-    was booked: whoever was away then has missed them. Out of step, the mean of those that were booked. Where one agent
-    trains, its steps."""
+    """Rounds the network has finished.
+
+    With a round barrier: those of its slowest agent, but at least all before the newest one recorded, since agents
+    that were away have missed those. Without a barrier: the mean of the rounds recorded. Where one agent trains: its
+    steps.
+    """
     if is_centralized(recipe):
         return roster.members()[TRAINER].round
     if not recipe.asynchronous:
@@ -159,7 +162,7 @@ def _finished(recipe: Recipe, roster: Roster, history: History) -> int:
 def _evaluate_before(
     grid: Grid, roster: Roster, recorder: Recorder, config: ConfigRecord, recipe: Recipe
 ) -> None:
-    """Held-out accuracy of what every agent that trains starts from, booked as round 0."""
+    """Held-out accuracy of the starting point of every agent that trains, recorded as round 0."""
     config = ConfigRecord({**config, ROUND: 0, **roster.introduction()})
     messages = [
         Message(RecordDict({CONFIG: config}), member.node, MessageType.EVALUATE)

@@ -1,6 +1,7 @@
-"""Why an envelope, a letter, a parcel, rollouts or a key is refused: one named error per reason, never ending a round.
+"""Why an envelope, a task message, a sealed box, rollouts or a key is refused: one named error per reason.
 
-Counted as `letters_refused/<name>` for letters and as `refused/<name>` for everything else.
+A refusal never ends a round. It is counted as `letters_refused/<name>` for task messages and as `refused/<name>` for
+everything else.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class FromTheFuture(Refusal):
 
 
 class TooStale(Refusal):
-    """In the making for more of the receiver's rounds than it allows; looked for where agents are not in step."""
+    """Begun more of the receiver's rounds ago than it allows; checked only without a round barrier."""
 
     name = "too_stale"
 
@@ -157,13 +158,13 @@ class NotSampled(Refusal):
 
 
 class TooMany(Refusal):
-    """More tasks than a letter may hold."""
+    """More tasks than a task message may hold."""
 
     name = "too_many"
 
 
 class TooLong(Refusal):
-    """A task whose text, or whose skill's name, is longer than a letter's may be."""
+    """A task whose text, or whose skill's name, is longer than a task message allows."""
 
     name = "too_long"
 
@@ -175,13 +176,13 @@ class NotSealed(Refusal):
 
 
 class Misdirected(Refusal):
-    """A parcel that was sealed for another agent."""
+    """A sealed box for another agent."""
 
     name = "misdirected"
 
 
 class BadSeal(Refusal):
-    """A parcel that its alleged sender did not seal for this agent in this run."""
+    """A sealed box that its alleged sender did not seal for this agent in this run."""
 
     name = "bad_seal"
 
@@ -257,7 +258,7 @@ TASK_MESSAGE_REFUSALS: tuple[type[Refusal], ...] = (
     Replayed,
     FromTheFuture,
 )
-"""Every reason to refuse a letter, likewise."""
+"""Every reason to refuse a task message, likewise."""
 
 SEALED_BOX_REFUSALS: tuple[type[Refusal], ...] = (
     Oversized,
@@ -270,7 +271,7 @@ SEALED_BOX_REFUSALS: tuple[type[Refusal], ...] = (
     FromTheFuture,
     Malformed,
 )
-"""Every reason to refuse a parcel, likewise; that it was had before (`Replayed`) is found after these."""
+"""Every reason to refuse a sealed box, likewise; `Replayed` (already received) is checked after these."""
 
 DIRECT_MESSAGE_REFUSALS: tuple[type[Refusal], ...] = (
     Crowded,
@@ -284,10 +285,10 @@ DIRECT_MESSAGE_REFUSALS: tuple[type[Refusal], ...] = (
     Oversized,
     NoRoom,
 )
-"""Every reason to refuse a delivery, likewise; what is in it is looked at as if it had come through the mailbox."""
+"""Every reason to refuse a delivery, likewise; its contents are checked as if they had come through the mailbox."""
 
 CHUNK_REFUSALS: tuple[type[Refusal], ...] = _SIGNED
-"""Every reason to refuse a chunk of weights, likewise; that it was had before (`Replayed`) is found after these."""
+"""Every reason to refuse a chunk, likewise; `Replayed` (already received) is checked after these."""
 
 ROLLOUT_REFUSALS: tuple[type[Refusal], ...] = (
     *_SIGNED,

@@ -122,10 +122,10 @@ class Agent(BaseAgent):
         self.count(merged.metrics)
 
     def _keep(self) -> None:
-        """See to it that mail just merged is merged for good: the server forgets it with the answer.
+        """Persist mail just merged: the server drops it once this agent has answered.
 
-        The mail itself is less than a commit, and merging it anew comes to the same. Not so letters, whose programs run
-        against a clock.
+        Storing the mail writes fewer bytes than a commit, and merging it again gives the same result. Task messages
+        need a commit: their programs run against a time limit, so opening them again can give another result.
         """
         mail = self._unkept
         if not mail:
@@ -177,7 +177,7 @@ class Agent(BaseAgent):
         self.metrics |= found
         self.trace.evaluated(round, self.state.adapter - self.initial)
         if round == self.recipe.rounds and self._kept:
-            self.commit()  # whoever reads the home of a finished run finds all that was merged
+            self.commit()  # so that the home of a finished run holds everything merged
         averaged = {"num-examples": float(len(solved)), "accuracy": found["accuracy/mean"]}
         return Report(averaged, self.metrics, self.adapter_digest(), solved=solved)
 
@@ -220,7 +220,7 @@ class Agent(BaseAgent):
         }
 
     def _tell(self, round: int) -> list[RewardReport]:
-        """What this agent says it earned; nothing where nobody acts on it, since every byte counts."""
+        """The rewards this agent reports; empty where no agent uses them, since every byte counts."""
         if not isinstance(self.recipe.reward, SharedRewardOptions):
             return []
         reports = [RewardReport(skill, mean, count) for skill, (mean, count) in self.earned.items()]

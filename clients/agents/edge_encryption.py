@@ -1,8 +1,8 @@
-"""Edges that nobody else can read (`exchange.encryption=edge`): an outbox becomes a parcel per neighbour, and back.
+"""Encryption per edge (`exchange.encryption=edge`): an outbox becomes one sealed box per neighbour, and back.
 
-Between the agent's exchange and letters, which know nothing of it, and the mailbox, which sees parcels only. What is
-refused is counted by name and stops nothing. The numbers of the parcels that were had lie in the home and are committed
-with what was merged of them.
+This layer lies between the agent's exchange and task sharing, which do not know of it, and the mailbox, which sees
+only sealed boxes. Each refusal is counted by name, and the round goes on. The home stores the numbers of the boxes
+already received and commits them together with what was merged from those boxes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from symphony_fl.identity.did_key import IdentityError
 from symphony_fl.identity.replay_window import ReplayWindow
 from symphony_fl.refusals import Refusal, Replayed, UnknownSender, WrongPeer
 
-SEEN = "edges/seen"  # the home's array of parcels had
-WINDOW = 32  # parcels of one neighbour that may be late
+SEEN = "edges/seen"  # the home's array of sealed boxes already received
+WINDOW = 32  # how many sealed boxes of one neighbour may arrive late
 
 
 class EdgeEncryption:
-    """Seals what one agent hands over and opens what it is handed.
+    """Seals what one agent sends and opens what it receives.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class EdgeEncryption:
     def seal(
         self, state: State, outbox: Mapping[str, bytes], round: int
     ) -> tuple[dict[str, bytes], dict[str, float]]:
-        """(label -> parcel, one for each neighbour with a known key; figures).
+        """(label -> sealed box, one for each neighbour with a known key; figures).
 
         Figures: sealing_bytes, what encryption adds to this round's mail over all edges.
         """
@@ -49,7 +49,7 @@ class EdgeEncryption:
         for neighbour in neighbours:
             pieces = [data for label, data in outbox.items() if neighbour in recipients_in(label, neighbours)]
             did = state.roster.get(str(neighbour))
-            if not pieces or did is None:  # whoever has not introduced itself cannot be written to
+            if not pieces or did is None:  # no key yet: this neighbour has not introduced itself
                 continue
             try:
                 parcel = self._edges.seal(did, round, pieces)
@@ -61,7 +61,7 @@ class EdgeEncryption:
         return parcels, {name: float(count) for name, count in counts.items()}
 
     def open(self, state: State, mail: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, float]]:
-        """(label -> envelope or letter, as the neighbours' exchange labels them; refusals by name)."""
+        """(label -> envelope or task message, as the neighbours' exchange labels them; refusals by name)."""
         pieces: dict[str, bytes] = {}
         counts: Counter[str] = Counter()
         seen = ReplayWindow(WINDOW)
@@ -87,5 +87,5 @@ class EdgeEncryption:
             raise UnknownSender(f"agent {said:.20} has no business to send to this one")
         round, opened = self._edges.open(parcel, did, self.last_round)
         if not seen.add(int(said), round):
-            raise Replayed(f"parcel {round} of agent {said} is not new")
+            raise Replayed(f"sealed box {round} of agent {said} is not new")
         return int(said), round, opened

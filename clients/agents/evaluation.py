@@ -1,6 +1,6 @@
 """What an agent can do: greedy answers to held-out tasks, of what is trained on and of what is not (section 6.4).
 
-Tasks that nobody trained on are asked before the first and after the last round, where a recipe names such tasks.
+Where a recipe names tasks that no agent trains on, they are asked before the first and after the last round.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ DENSITY = "density"  # the array of an adaptive density
 
 @dataclass(frozen=True)
 class Outcome:
-    """The adapter after a merge or a sealing, float32 [P], figures about it, labelled envelopes to hand over, and
-    what others said they earned: (sender, its round, reports)."""
+    """The adapter after a merge or a sealing, float32 [P], figures about it, labelled envelopes to send, and
+    the rewards others reported: (sender, its round, reports)."""
 
     adapter: np.ndarray
     metrics: dict[str, float]
@@ -205,14 +205,16 @@ class Exchange:
         )
 
     def _age(self, state: State, update: Update) -> int:
-        """How many rounds late an update is. In step: the receiver's round less the sender's; else see `staleness.py`.
+        """How many rounds late an update is.
+
+        With a round barrier: the receiver's round less the sender's. Without one: see `staleness.py`.
 
         Raises
         ------
         TooStale
-            Beyond the bound, where the rule can do without the update. Where it cannot, the update weighs nothing:
-            `choco` must keep its copy of the sender true, and `epidemic`, whose sum must be everybody's, has its
-            window.
+            The update is beyond the bound and the rule can do without it. Where the rule needs every update, a late
+            one gets weight 0: `choco` must keep its copy of the sender exact. `epidemic`, whose sum must be the same
+            at every agent, has a window instead.
         """
         if self.in_step:
             return state.round - update.round

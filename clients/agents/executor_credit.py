@@ -1,13 +1,13 @@
 """How much executor time an agent spends on each neighbour's tasks: an account per sender, kept in the home.
 
-A sender's debt is the seconds its tasks ran here. What is left of ``SECONDS`` is what its next letter may take, and
-with every round of this agent's own a debt falls by ``REGAINED``. A letter that uses up what it may take is a letter of
-programs that hang: its author's debt becomes ``OVERDRAWN``, so that nothing of it is run for eight rounds, and little
-for some more.
+A sender's debt is the seconds its tasks ran here. Its next task message may use ``SECONDS`` less that debt, and each
+round of this agent lowers every debt by ``REGAINED``. A task message that uses up its allowance is taken to hold
+programs that hang: its author's debt becomes ``OVERDRAWN``. Then none of that author's tasks run for eight rounds, and
+the rounds after that allow them little time.
 
-Seconds are measured, so accounts differ between machines. What honest agents get does not: a task that its sender could
-share ended within the sender's own limit, usually after a thousandth of it, and a round gives back more than a letter
-of such tasks takes.
+Seconds are measured, so accounts differ between machines. What honest senders get does not differ: a task can be
+shared only if it ended within the sender's own limit, and it usually took a thousandth of that. One round gives back
+more than a message of such tasks uses.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ OVERDRAWN = 2 * SECONDS
 
 
 def allowance_of(state: State, sender: str) -> Allowance:
-    """What a letter of that did:key may take now."""
+    """The executor time that a task message of this did:key may use now."""
     return Allowance(SECONDS - _debt(state, sender))
 
 
 def charge(state: State, sender: str, seconds: float, overdrawn: bool) -> None:
-    """Note what a letter took, and whether that was all it might."""
+    """Record the time a task message used, and whether it used up its allowance."""
     debt = OVERDRAWN if overdrawn else min(OVERDRAWN, _debt(state, sender) + seconds)
     state.debts[sender] = [state.round, round(debt, 3)]
 

@@ -1,9 +1,9 @@
-"""Whose key belongs to which agent: pinned by the device's owner, else by the first word of the roster.
+"""Which key belongs to which agent: pinned by the device's owner, else by the first roster that names the agent.
 
-The roster comes with every message from whoever runs the SuperLink. What differs from the key that is known is refused,
-counted as `refused/wrong_peer`, and the known key stays, unless the known key itself signed over to the new one
-(`exchange/rotation.py`). The statements accepted are kept in the home: by them a loop back to an earlier key is
-refused, and pins that name an agent's earlier key stay good.
+The roster comes with every message from the SuperLink's operator. A key that differs from the known one is refused and
+counted as `refused/wrong_peer`, and the known key stays, unless the known key itself signed the rotation to the new one
+(`identity/rotation.py`). The home keeps the statements it accepted. With them it refuses a rotation back to an earlier
+key, and pins that name an agent's earlier key stay valid.
 """
 
 from __future__ import annotations

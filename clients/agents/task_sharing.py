@@ -1,12 +1,13 @@
-"""An agent's letters: the tasks it shows its neighbours after a round, and what it takes of theirs (section 5.1).
+"""An agent's task messages: the tasks it shows its neighbours after a round, and those it takes (section 5.1).
 
-A letter travels beside the envelope, to direct neighbours only, and its bytes are counted like an envelope's. What is
-taken waits in the home, read and checked, for the next round. Refusals are counted by name and stop nothing:
-`letters_refused/<name>` (`exchange/refusals.py`), `tasks_refused/<reason>` (`learning/sharing.py`, and here:
+A task message travels beside the envelope, to direct neighbours only, and its bytes are counted like an envelope's.
+Accepted tasks, read and checked, wait in the home for the next round. Each refusal is counted by name, and the round
+goes on: `letters_refused/<name>` (`symphony_fl/refusals.py`) and `tasks_refused/<reason>`
+(`learning/tasks/task_sharing.py`), with these reasons of this module:
 
-    too_many      more tasks in one letter than the run's agents share
+    too_many      more tasks in one message than the run's agents share
     inbox_full    the home holds as many tasks as it may
-    out_of_time   the letter's tasks took as much executor time as their sender has left (`executor_credit.py`)
+    out_of_time   the message's tasks took as much executor time as their sender has left (`executor_credit.py`)
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ INBOX = 256  # tasks that wait in a home, at most
 
 
 class TaskSharing:
-    """Seals an agent's letters and opens its neighbours'.
+    """Seals an agent's task messages and opens its neighbours'.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class TaskSharing:
         self.last_round = last_round(recipe)
 
     def seal(self, round: int, proposals: Sequence[Proposal]) -> dict[str, bytes]:
-        """Label -> letter with those proposals that fit; nothing where there are none."""
+        """Label -> task message with those proposals that fit; empty where there are none."""
         tasks = fitting([SharedTask(*astuple(proposal)) for proposal in proposals])
         return {LETTER: seal_task_message(self.run, self.key, round, tasks)} if tasks else {}
 
@@ -67,7 +68,7 @@ class TaskSharing:
 
         Parameters
         ----------
-        senders : did:keys from whom letters may come
+        senders : did:keys from which task messages are accepted
         """
         counts: Counter[str] = Counter()
         for data in letters:
@@ -106,13 +107,14 @@ class TaskSharing:
 
 
 def sort_mail(mail: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[bytes]]:
-    """Envelopes by label, and letters. The server's labels do not say which is which; the first bytes do."""
+    """Envelopes by label, and task messages. The first bytes tell them apart; the server's labels do not."""
     envelopes = {label: data for label, data in mail.items() if not is_task_message(data)}
     return envelopes, [data for data in mail.values() if is_task_message(data)]
 
 
 def waiting(state: State) -> list[Task]:
-    """The tasks taken for the next round: everybody's first, then everybody's second, so that all come to word."""
+    """The tasks taken for the next round: the first of every sender, then the second of every sender, so that no
+    sender is left out."""
     entries = sorted(state.tasks, key=lambda entry: entry["place"])
     return [
         Task(entry["skill"], entry["prompt"], entry["answer"], entry["difficulty"], "received")

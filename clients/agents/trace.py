@@ -1,8 +1,8 @@
 """What an agent keeps of its own updates, for those who ask how they compare (the paper, section 6.4).
 
 An update is what one round of local learning changed: the adapter after it less the adapter it started from.
-Consecutive updates give the agent's smoothness, reported with the round. At every evaluation the newest update, and
-the movement since the start, are left in the home as safetensors for whoever may read it; nobody is sent them.
+Consecutive updates give the agent's smoothness, reported with the round. At every evaluation the agent writes its
+newest update and its movement since the start to its home, as safetensors. They are never sent.
 
     trace/
       update-00007.npy             float32 [P], of the agent's last two rounds

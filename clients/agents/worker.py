@@ -32,8 +32,8 @@ class Worker(RolloutAgent):
     def merge(
         self, mail: Mapping[str, bytes], roster: dict[int, str], rotations: bytes = b"", *, keep: bool = True
     ) -> None:
-        """Take pieces of weights; those that are new are handed on with the next step's rollouts. Nothing is committed
-        before that step is: mail whose message was not answered comes again."""
+        """Take chunks of weights; new ones are forwarded with the next step's rollouts. They are committed only with
+        that step: mail whose message was not answered is delivered again."""
         self.admit(roster, rotations)
         relaying = hands_on(self.number, self.recipe.agents, self.recipe.centralized.fanout)
         for data in mail.values():
@@ -55,7 +55,7 @@ class Worker(RolloutAgent):
         """
         answered = self.repeated(round)
         if answered is not None:
-            self._commit_weights()  # what weights came along: nobody brings them again
+            self._commit_weights()  # weights that came with this message are not delivered again
             return answered
         options = self.recipe.centralized
         with self.timed("merge"):
@@ -78,7 +78,7 @@ class Worker(RolloutAgent):
         return self.finish(round, {"num-examples": float(tokens)}, self.adapter_digest(), outbox)
 
     def evaluate(self, round: int) -> Report:
-        """Nobody asks a worker."""
+        """Always an error: workers are never evaluated."""
         raise AgentError("a rollout worker is not evaluated: the weights are the trainer's")
 
     def _commit_weights(self) -> None:

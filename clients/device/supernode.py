@@ -2,15 +2,15 @@
 
     python -m clients.device.supernode ...    the options of `flower-supernode --isolation process`
 
-Flower's SuperNode fetches a bundle (FAB) with every run, opens it for its configuration, and hands it to whatever runs
-the ClientApp. This one never asks for a bundle: a run of the installed app is made known to the node before Flower
-would look for one, and messages of any other run are answered with an error (`run_admission.py`). Nothing configures
-the app but the messages themselves.
+Flower's SuperNode fetches a bundle (FAB) with every run, opens it for its configuration, and passes it to the process
+that runs the ClientApp. This one never asks for a bundle. A run of the installed app is registered with the node before
+Flower would look for one, and messages of any other run are answered with an error (`run_admission.py`). Only the
+messages themselves configure the app.
 
-When Flower's SuperNode ends its loop, as over a certificate that a wrong clock takes for expired (seen with flwr 1.41),
-its process stays, kept by the thread that serves the local API, and never takes a message again. Here the process ends
-with the loop, so that its supervisor starts it anew. A connection that merely broke off is tried again, see
-`clients/flower_patches/tls_retry.py`.
+Here the process ends with the node's loop, so that its supervisor restarts it. Flower's own process stays alive after
+its loop has ended: the thread that serves the local API keeps it, and it never takes a message again. That happens, for
+example, when a wrong clock makes a certificate look expired (seen with flwr 1.41). A connection that merely broke off
+is tried again, see `clients/flower_patches/tls_retry.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What Ray must be before Flower starts it for a simulation.
 
 Flower's `flwr-simulation` loads the ClientApp, then starts Ray in the same thread of the same process. Ray by default
-listens on all interfaces and runs whatever a connection brings, without a password; this holds for plain `flwr run .`
-too, where nothing of ours starts the processes. So the ClientApp calls `secure_ray` at its import:
+listens on all interfaces and runs any code a connection sends, without a password. That includes plain `flwr run .`,
+where none of our programs starts the processes. So the ClientApp calls `secure_ray` at its import:
 
 - every connection must present a token, fresh for each run, which stands in the environment of this process and its
   children only;

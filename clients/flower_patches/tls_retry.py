@@ -1,11 +1,11 @@
-"""Flower's programs, which go on when a connection breaks off in a TLS handshake.
+"""Flower's programs, patched to go on when a connection breaks off in a TLS handshake.
 
     python -m clients.flower_patches.tls_retry flower-superexec ...    the options of that program
 
-Flower tries again when a connection fails, for ever, but takes every error that speaks of TLS for a wrong certificate
-and gives up (seen with flwr 1.41). A SuperLink that is killed, or a network that is cut, in the middle of a handshake
-is such an error: a SuperNode then lost its place for a minute, and a ServerApp would lose its run. What merely ended or
-took too long is tried again here; about certificates Flower decides as before.
+Handshakes that merely ended or timed out are tried again here; for certificate errors Flower decides as before. Flower
+retries failed connections for ever, but it takes every TLS error for a wrong certificate and gives up (seen with flwr
+1.41). A SuperLink killed or a network cut during a handshake is such an error: a SuperNode then lost its place for a
+minute, and a ServerApp would lose its run.
 """
 
 from __future__ import annotations

@@ -2,23 +2,23 @@
 
     home/
       key                     Ed25519 private key, mode 0600: the agent's identity (`symphony_fl/identity/key_file.py`)
-      peers.json              optional: what the run must hold, first of all everybody's did:key (`pins.py`)
+      peers.json              optional: what the run must hold, first of all every agent's did:key (`pins.py`)
       founding.json           the recipe this home was founded for, and the run's name
       state.safetensors       the last commit: adapter, optimizer and exchange state, outbox, counters
-      state.copy.safetensors  the same once more: what a disk does to one file costs nothing
-      mail.safetensors        mail that was merged and confirmed since; merged anew when the home is opened
-      mail.copy.safetensors   the same once more
+      state.copy.safetensors  a second copy: damage to one file loses nothing
+      mail.safetensors        mail that was merged and confirmed since; merged again when the home is opened
+      mail.copy.safetensors   a second copy
       home.lock               held while a process works in the home
 
-On a device, which has a home for every run, key and peers.json lie beside the homes, once for all of them.
+A device has one home per run; key and peers.json lie beside the homes and serve all of them.
 
 All state of an agent is one file, so one rename commits it: write both files aside, fsync them, rename one and then
 the other, fsync the folder. A round is one commit. Mail that comes without a round, as with an evaluation, is confirmed
-by the answer, so it must be on disk by then: it is kept as it came, in a hundredth of the bytes of a commit.
+by the answer, so it must be on disk by then. It is stored as received, in a hundredth of the bytes of a commit.
 
-A damaged file is replaced by its copy. That never takes back what others know of: nothing is said on the ground of a
-commit before both files hold it (`open` sees to that after a kill in between). Going back further would: mail that was
-confirmed is not brought again, and a round done once more, with other mail, makes another update of the same number.
+A damaged file is replaced by its copy. That never undoes what other agents have seen: no message leaves before both
+copies of the commit are on disk (`open` ensures this after a kill in between). An older state would undo it: confirmed
+mail is not delivered again, and a repeated round with other mail makes another update of the same number.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Home:
         return True
 
     def discard(self) -> None:
-        """Remove the home, of which nobody knows anything yet; a kill meanwhile leaves none that looks whole."""
+        """Remove a home that no other agent knows of yet. A kill meanwhile leaves no home that looks whole."""
         gone = self.folder.with_name(f"{GONE}{self.folder.name}")
         os.replace(self.folder, gone)
         shutil.rmtree(gone)
@@ -118,7 +118,7 @@ class Home:
         return open_key_file(self.identity / KEY_FILE).private_key
 
     def rotations(self) -> bytes:
-        """Every change of keys this agent has made, as its neighbours are to read them (`exchange/rotation.py`)."""
+        """Every key rotation this agent has made, as its neighbours read them (`identity/rotation.py`)."""
         return open_key_file(self.identity / KEY_FILE).rotations
 
     def pins(self) -> Pins | None:

@@ -1,8 +1,8 @@
 """The homes of a device: one per run it takes part in, as many as a server may make it keep.
 
-A greeting makes a home, so whoever may greet could fill the device with them, or take up every place. So a home in
-which no round was finished gives its place to the next run, the oldest first. One that was trained in is the owner's to
-remove: a stranger's greeting deletes no adapter.
+A home without a finished round gives its place to the next run, the oldest first. Every greeting makes a home, so a
+server could otherwise fill the disk with homes or take up every place. Only the owner removes a home with a finished
+round: a stranger's greeting never deletes an adapter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clients.home.founding import HomeError
 from clients.home.home import GONE, Home
 from clients.protocol.greeting import check_run_name
 
-MAX_HOMES = 64  # runs a device takes part in before somebody tidies up; bounds what a server can fill
+MAX_HOMES = 64  # runs a device keeps until its owner removes some; bounds what a server can fill
 
 
 class Homes:

@@ -1,10 +1,10 @@
-"""Mail that neighbours handed over directly, on disk from the moment it is accepted until it is merged.
+"""Mail that neighbours delivered directly, on disk from the moment it is accepted until it is merged.
 
     home/inbox/<agent>-<round>      the body of one delivery (`symphony_fl/exchange/messages/direct_message.py`)
 
-Whoever delivered has the receiver's word for it and tells nobody else, so it must outlive a kill. Every sender has a
-share of the room to itself: one that floods crowds out its own mail only. Written by the endpoint's thread, read by the
-agent's.
+Accepted mail must survive a kill: its sender has the receiver's acknowledgement and sends it no other way. Every sender
+has its own share of the space, so a sender that floods crowds out only its own mail. The endpoint's thread writes here,
+the agent's thread reads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INBOX_ROUNDS = 64  # that wait of one sender
 _NAME = re.compile(r"(0|[1-9]\d{0,9})-([1-9]\d{0,9})")
 
 Name = tuple[int, int]
-"""Agent that handed it over, its round."""
+"""Agent that delivered it, its round."""
 
 
 class Inbox:
@@ -43,7 +43,7 @@ class Inbox:
             if match:
                 self._sizes[int(match[1]), int(match[2])] = path.stat().st_size
             else:
-                path.unlink()  # written aside when the process was killed; nobody was told that it had come
+                path.unlink()  # a temporary file of a killed process: never acknowledged
 
     def room(self, sender: int, round: int, share: int) -> int:
         """Bytes that `sender`, who may have `share` in all, may still deliver with this round's mail."""

@@ -1,11 +1,11 @@
-"""What the owner of a device demands of any run its agent takes part in: `known_keys.json` in the agent's home.
+"""What the owner of a device demands of any run its agent takes part in: `peers.json` in the agent's home.
 
-    {"agents": {"0": "did:key:z6Mk...", "1": "did:key:z6Mk..."},    everybody's did:key, the agent's own among them
+    {"agents": {"0": "did:key:z6Mk...", "1": "did:key:z6Mk..."},    every agent's did:key, its own included
      "encryption": "edge",                                         optional: runs without it are refused
      "recipe": "0123456789abcdef"}                                 optional: digest of the only recipe that is obeyed
 
-Recipe and roster come through the SuperLink, so whoever runs it could send others; this file it cannot reach. Without
-the file, the first key heard for a number is kept.
+Recipe and roster come through the SuperLink, so its operator could substitute them, but cannot reach this file. Without
+the file, the first key heard for an agent number is kept.
 """
 
 from __future__ import annotations

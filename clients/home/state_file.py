@@ -1,10 +1,10 @@
 """An agent's state as one safetensors file, with a checksum, in few bytes.
 
-- Arrays that hold the same bits are stored once: what a round starts from is the adapter, unless mail came since.
-- Whole numbers take as many bytes as the largest of an array needs. On the grid of `exchange/ledger.py` those are five
-  or six of eight for any adapter, since its range is far beyond what adapters reach.
+- Arrays that hold the same bits are stored once: a round starts from the adapter, unless mail came since.
+- Every integer of an array takes as many bytes as its largest needs. On the grid of `exchange/fixed_point.py` that is
+  five or six of eight for any adapter, since the grid's range is far beyond what adapters reach.
 
-Both give back every bit. The arrays of a state are copies of their own: whoever changes one changes no other.
+Both restore every bit. Each array of a loaded state is its own copy: changing one changes no other.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class State:
     ----------
     adapter : float32 [P], the flat adapter
     arrays : named arrays of the learner (optimizer/...) and of the exchange rule (rule/...)
-    outbox : round -> label -> envelope handed over in it (labels: `clients/protocol/messages.py`); the last rounds only
-    relay : label -> envelopes of others to be passed on with the next round's, unopened by us in transit
+    outbox : round -> label -> envelope sent in it (labels: `clients/protocol/addressing.py`); the last rounds only
+    relay : label -> envelopes of others, forwarded unchanged with the next round's
     round : rounds of local improvement finished
     last_seen : did:key -> newest round merged from that sender
-    heard : did:key -> this agent's round when it last merged that sender's (agents out of step)
+    heard : did:key -> this agent's round when it last merged that sender's (agents without a round barrier)
     roster : agent number -> did:key, pinned when first heard
     tasks : JSON objects of the neighbours' tasks taken for the next round (`clients/agents/task_sharing.py`)
-    letters : did:key -> newest round a letter was opened of
-    debts : did:key -> [this agent's round, seconds]: what its tasks took of the executors
+    letters : did:key -> newest round of which a task message was opened
+    debts : did:key -> [this agent's round, seconds]: executor time its tasks used
     reports : round -> its reply, given (again) when that round is asked for; the last rounds only
     """
 

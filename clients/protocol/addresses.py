@@ -1,7 +1,7 @@
-"""Where an agent's endpoint can be reached: a few `ip:port`, introduced by the agent and handed on by the server.
+"""Where an agent's endpoint can be reached: a few `ip:port`, announced by the agent and forwarded by the server.
 
-Neither has to be believed: whoever answers there must hold the neighbour's key, or gets nothing. What a false address
-costs is the first packets of a handshake to a stranger, so their number is bounded.
+Neither is trusted: the peer that answers must hold the neighbour's key, or it gets nothing. A false address costs the
+first packets of a handshake with a stranger, so the number of addresses is bounded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def checked_address(text: object) -> str:
     Raises
     ------
     AddressError
-        It is neither, or nobody can be reached there.
+        It is neither, or an address no agent can be reached at.
     """
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         raise AddressError(f"address {text!r:.80}: must be a text of at most {MAX_TEXT} characters")

@@ -1,9 +1,9 @@
-"""Labels of envelopes: whom the one in an outbox is meant for, and who handed over the one in the mail.
+"""Labels of envelopes: the recipients of one in an outbox, and the sender of one in the mail.
 
 In an outbox: the envelope's number, followed by ">" and the agents it is meant for where those are not all
-neighbours: "0", "1>3", "2>0,3"; "letter" for the letter. In mail: "<agent that handed it over>/<round>/<number>".
-Labels are not signed: the server routes by them and may get them wrong, which loses or repeats mail and does nothing
-worse.
+neighbours: "0", "1>3", "2>0,3"; "letter" for the task message. In mail: "<agent that delivered it>/<round>/<number>".
+Labels are not signed. The server routes by them; if it gets them wrong, mail is lost or repeated, and nothing worse
+happens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 LETTER = "letter"
-"""Label of the letter in an outbox: for all neighbours, and passed on by none."""
+"""Label of the task message in an outbox: for all neighbours, and forwarded by none."""
 
 
 def label_for(number: int, recipients: Sequence[int] | None = None) -> str:
@@ -20,7 +20,7 @@ def label_for(number: int, recipients: Sequence[int] | None = None) -> str:
 
 
 def recipients_in(label: str, neighbours: Sequence[int]) -> list[int]:
-    """Whom an outbox label addresses, among the sender's neighbours; nobody if it cannot be read."""
+    """Which of the sender's neighbours an outbox label addresses; none if it cannot be read."""
     _, mark, wanted = label.partition(">")
     if not mark:
         return list(neighbours)
@@ -38,13 +38,13 @@ def mail_label(sender: int, round: int, number: int) -> str:
 
 
 def handed_over_by(label: str) -> str:
-    """The number of the agent that handed this piece of mail over, as text."""
+    """The number of the agent that delivered this piece of mail, as text."""
     return label.split("/")[0]
 
 
 def mail_order(label: str) -> tuple[int, int, int]:
-    """By this mail of two ways sorts as one mailbox would have it: round, agent, number. The label may be anybody's
-    word; what cannot be read comes first."""
+    """Sort key that orders mail from both transports as one mailbox would: round, agent, number. Labels are untrusted;
+    those that cannot be read come first."""
     parts = label.split("/")
     if len(parts) != 3 or not all(part.isdecimal() and len(part) <= 10 for part in parts):
         return (-1, -1, -1)

@@ -1,7 +1,7 @@
-"""What leaves a node when a message cannot be answered: on a device the words meant for the network, else everything.
+"""What leaves a node when a message cannot be answered: on a device only text meant for the network, else everything.
 
-Flower sends the text of whatever a ClientApp raises to the SuperLink. In simulation that is the user's own machine, who
-wants the reason; on a device it is somebody else's.
+Flower sends the text of any exception a ClientApp raises to the SuperLink. In simulation the SuperLink is the user's
+own, and the user wants the reason; a device's SuperLink belongs to someone else.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ PROTOCOL = 1
 CONFIG, MAIL, OUTBOX, ARRAYS, METRICS, DETAILS = "config", "mail", "outbox", "arrays", "metrics", "details"
 ROUND = "server-round"  # the key Flower's own strategies use
 BUNDLE = "bundle"  # the one array of a record of envelopes
-ROTATIONS = "rotations"  # the key of changes of keys, in a config record; absent where there are none
-NONCE, PROOF = "nonce", "proof"  # of a greeting, and of its answer (`exchange/possession.py`)
-ADDRESSES = "addresses"  # the key of where endpoints can be reached, JSON in a config record; absent as well
+ROTATIONS = "rotations"  # key rotations in a config record; absent where there are none
+NONCE, PROOF = "nonce", "proof"  # of a greeting, and of its answer (`identity/proof_of_possession.py`)
+ADDRESSES = "addresses"  # addresses of endpoints, JSON in a config record; absent where there are none
 ADAPTER = "adapter"  # the one array of a FedAvg message
 MAX_DETAILS = 1 << 20  # characters of JSON the server reads from one reply
 MAX_ENVELOPES = 4096  # envelopes in one message
@@ -153,7 +153,7 @@ def config_value(content: RecordDict, key: str, kind: type) -> Any:
 
 
 def unpack_rotations(content: RecordDict) -> bytes:
-    """Changes of keys beside a roster or an introduction, unread (`exchange/rotation.py`).
+    """Key rotations beside a roster or an introduction, not yet checked (`identity/rotation.py`).
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Many agents behind one SuperNode: a node's message carries the messages of all its agents, and its reply the replies.
 
-A mod of the ClientApp, so that whatever handles a message knows nothing of it: the handler is called once per agent,
-with that agent's content and a context in which `partition-id` is the agent's number. An agent that fails is told as
-such and harms no other. Each has its own home; where the node's configuration names one, theirs lie in it. The server's
-half is `strategies/grids/multiplex.py`; both know the form of a batch from here.
+It is a mod of the ClientApp, so the message handler does not know of it. The handler is called once per agent, with
+that agent's content and a context in which `partition-id` is the agent's number. A failing agent is reported as such
+and affects no other. Each agent has its own home; where the node's configuration names a home, theirs lie in it. The
+server's half is `strategies/grids/multiplex.py`; both take the format of a batch from here.
 """
 
 from __future__ import annotations

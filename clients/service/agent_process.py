@@ -2,15 +2,15 @@
 
     python -m clients.service.agent_process --device FOLDER --number N
 
-    FOLDER/key, peers.json    the agent's identity and what it demands of runs, once for all of them
+    FOLDER/key, peers.json    the agent's identity and its owner's demands on every run
     FOLDER/homes/<run>/       a home per run it takes part in (`homes.py`, `home.py`)
-    FOLDER/agent.sock         where the ClientApp hands messages over (`frames.py`)
+    FOLDER/agent.sock         where the ClientApp delivers messages (`frames.py`)
 
-Where a run has its agents exchange mail directly, neighbours reach it over QUIC, too (`endpoint.py`).
+Where a run's agents exchange mail directly, neighbours also reach it over QUIC (`endpoint.py`).
 
-One thread, the main one, works: it answers messages one after the other, and between them works ahead where the run
-allows it (`ahead.py`). Other threads only carry frames, so that a question after its health is answered while it
-learns. SIGTERM abandons the round in progress: the home is at its last whole round at every instant. SIGKILL too.
+All work runs in the main thread: it answers messages one after another, and between them works ahead where the run
+allows it. Other threads only carry frames, so a health check is answered even during training. SIGTERM and SIGKILL
+abandon the round in progress; the home is at its last whole round at every instant.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from symphony_fl.storage.folders import locked
 CONNECTIONS = 8  # served at a time
 FRAME_SECONDS = 60.0  # for a whole frame to arrive or leave
 LOCK_SECONDS = 10.0  # a predecessor may still be on its way out
-LOOK_SECONDS = 1.0  # between two looks whether whoever asked is still there
+LOOK_SECONDS = 1.0  # between two checks whether the requester is still connected
 IDLE_SECONDS = 0.5  # how often an idle agent looks whether there is something to work ahead
 
 
 @dataclass
 class Request:
-    """A message on its way to the working thread, and the answer on its way back: (word, body). `gone`: whoever asked
-    is not there any more."""
+    """A message on its way to the working thread, and the answer on its way back: (word, body). `gone`: the requester
+    has disconnected."""
 
     kind: str
     body: bytes
@@ -82,7 +82,7 @@ class AgentProcess:
         self.device = device
         homes = Homes(device)
         self.service = Service(number, homes.home_of, lasting=True, endpoint=endpoint, allowed=allowed)
-        self._requests: queue.Queue[Request] = queue.Queue()  # of whoever has a place, and of the dead, empty
+        self._requests: queue.Queue[Request] = queue.Queue()  # those of lost requesters are empty
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._started = time.monotonic()
         self._busy: tuple[str, float] | None = None
@@ -191,19 +191,19 @@ class AgentProcess:
         except (
             FrameError,
             OSError,
-        ) as error:  # whoever asked is gone or no friend; an answer waits in the home
+        ) as error:  # the requester disconnected or may not ask; the answer is kept in the home
             log(WARNING, "agent process: a connection failed: %s", error)
         finally:
             self._places.release()
 
 
 def _awaited(request: Request, connection: socket.socket) -> tuple[str, bytes]:
-    """The answer, as long as somebody waits for it: the dead take up no place in which health could be asked after.
+    """The answer, as long as the requester is connected: a lost one must not hold a place that a health check needs.
 
     Raises
     ------
     FrameError
-        Nobody does any more.
+        The requester has disconnected.
     """
     while True:
         try:

@@ -16,7 +16,7 @@ from symphony_fl.build.centralized import TRAINER, is_centralized
 from symphony_fl.config.options import Recipe
 
 Resident = Agent | Trainer | Worker
-"""Whoever lives in a home and answers messages."""
+"""An agent or worker that has a home and answers messages."""
 
 
 def open_resident(home: Home, number: int, recipe: Recipe, run: str) -> Resident:

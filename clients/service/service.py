@@ -2,8 +2,8 @@
 
     hello      agent number, did:key, base model, rounds finished, and envelopes a stopped server lost
     adapter    the agent's adapter as it stands: FedAvg's starting point
-    train      one round: merge what came, improve, hand over what is shared; see `Agent` for the steps
-    evaluate   merge what came, then answer the held-out tasks of all skills
+    train      one round: merge the mail, train, return what is shared; see `Agent` for the steps
+    evaluate   merge the mail, then answer the held-out tasks of all skills
 
 In simulation a service lives for one message; in the agent process it keeps its agent open from message to message.
 """
@@ -61,8 +61,8 @@ class Service:
     number : the agent's number
     home_of : the agent's home in the run of that name; the name comes from the network
     lasting : keep agent and home open between messages, and the home locked against other processes
-    endpoint : makes the QUIC endpoint of that private key, at the first run that wants one; None where nobody could
-        reach it between two messages
+    endpoint : makes the QUIC endpoint of that private key, at the first run that needs one; None where it could not be
+        reached between two messages
     allowed : what a recipe may name of this machine; None where its author is this machine's user
     """
 
@@ -254,7 +254,7 @@ class Service:
         agent.merge(together(mail, brought), roster, unpack_rotations(content), keep=keep)
         try:
             self.peer_to_peer.know(unpack_address_book(content))
-        except MessageError as error:  # nobody is reached then; the mailbox remains
+        except MessageError as error:  # without addresses, mail goes through the mailbox
             log(WARNING, "agent %d: addresses refused: %s", agent.number, error)
             agent.metrics["refused/message"] = 1.0
         return names
@@ -265,12 +265,12 @@ class Service:
 
     @contextmanager
     def _opened(self, content: RecordDict) -> Iterator[Resident]:
-        """The agent of the message's run, opened from its home, which nobody else may use meanwhile.
+        """The agent of the message's run, opened from its home, which stays locked meanwhile.
 
         Raises
         ------
         RecipeError
-            The home was founded for another run or recipe than the message is of.
+            The home was founded for another run or recipe than the message's.
         """
         run, digest = config_value(content, "run", str), config_value(content, "digest", str)
         if self.agent is not None and self.run != run:

@@ -1,7 +1,7 @@
-"""The ClientApp's end of the socket: hand a message's content to the agent process and bring its answer back.
+"""The ClientApp's end of the socket: pass a message's content to the agent process and return its answer.
 
-An agent process that dies is started again by `symphony up` within seconds. A message it had not answered is handed
-over once more: rounds are asked for by number and mail is merged once, so repeating one does no harm.
+`symphony up` restarts an agent process that dies within seconds. A message it had not answered is sent again. That is
+safe: rounds are asked for by number and mail is merged once, so requests are idempotent.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def call_agent(path: Path, kind: str, content: RecordDict, patience: float = PAT
     Raises
     ------
     AgentAway
-        Nobody listened at `path` for `patience` seconds, or it went away over this message ATTEMPTS times.
+        No process listened at `path` for `patience` seconds, or it died over this message ATTEMPTS times.
     AgentRefused
         It answered that it cannot; the message carries its reason.
     FrameError
-        The socket is not private, or somebody else answers there.
+        The socket is not private, or another user's process answers there.
     """
     data = to_bytes(content)
     deadline = time.monotonic() + patience

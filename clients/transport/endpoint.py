@@ -107,7 +107,7 @@ class Endpoint:
         self._accepting = asyncio.run_coroutine_threadsafe(self._accept(), self._loop)
 
     def serve(self, handler: MailHandler | None) -> None:
-        """Who decides from now on; with None everybody is turned away."""
+        """Set the handler that decides on deliveries; None turns every peer away."""
         self._desk = handler
 
     def addresses(self) -> list[str]:
@@ -193,7 +193,7 @@ class Endpoint:
                 await incoming.refuse()
             else:
                 await self._receive(incoming)
-        except self._iroh.IrohError as error:  # whoever connected is gone, or was no peer of this protocol
+        except self._iroh.IrohError as error:  # the peer disconnected, or does not speak this protocol
             log(WARNING, "endpoint: a connection failed: %s", _brief(error))
 
     async def _receive(self, incoming: Any) -> None:

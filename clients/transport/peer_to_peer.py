@@ -1,9 +1,10 @@
-"""Mail without a mailbox (`exchange.transport=iroh`): what an agent hands its neighbours itself, and is handed by them.
+"""Mail without a mailbox (`exchange.transport=iroh`): what an agent delivers to its neighbours and receives directly.
 
-After a round every neighbour is given its envelopes, or its parcel, over QUIC (`endpoint.py`). Edge by edge: what a
-neighbour has accepted leaves the outbox, what it has not goes by the server's mailbox and is counted (`fallback/...`).
-What comes waits in the home (`inbox.py`) and is merged with what the mailbox brings. The mail of a round is merged with
-the messages that would have brought it, so that where rounds are in step both ways give the same numbers.
+After a round each neighbour gets its envelopes, or its sealed box, over QUIC (`endpoint.py`). Each edge is separate:
+mail that a neighbour accepts leaves the outbox; the rest falls back to the server's mailbox and is counted
+(`fallback/...`). Received mail waits in the home (`inbox.py`) and is merged with what the mailbox delivers. A round's
+mail is merged with the message that would have carried it, so with a round barrier both transports give the same
+numbers.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class PeerToPeer:
         return {name: float(count) for name, count in counts.items()}
 
     def left(self, round: int, outbox: Mapping[str, bytes]) -> dict[str, bytes]:
-        """What of a round's outbox nobody has accepted: it goes by the mailbox."""
+        """The part of a round's outbox that was not accepted: it goes through the mailbox."""
         neighbours, done = self._neighbours(round), self._delivered.get(round, [])
         rest: dict[str, bytes] = {}
         for label, data in outbox.items():

@@ -35,7 +35,7 @@ class Clock(Protocol):
         ...
 
     def set_aside(self, agent: int) -> None:
-        """Nobody waits for this agent's job any more; should it be answered, it ends then."""
+        """Stop waiting for this agent's job; if it is answered later, it ends then."""
         ...
 
     def ready(self, answered: Collection[int]) -> list[int]:
@@ -54,7 +54,7 @@ class VirtualClock:
     Parameters
     ----------
     seconds : (agent, round) -> virtual seconds of a round
-    fleet : the agents' links and outages; None: transfers take no time, and everybody is always there
+    fleet : the agents' links and outages; None: transfers take no time, and every agent is always online
     """
 
     def __init__(self, seconds: Callable[[int, int], float], fleet: Fleet | None = None) -> None:
@@ -105,8 +105,8 @@ class VirtualClock:
         return ending
 
     def behind_barrier(self, agents: int, rounds: int) -> float:
-        """Seconds that as many rounds take agents in step, each round as long as its slowest agent; transfers and
-        outages aside."""
+        """Seconds that many rounds take with a round barrier, each as long as its slowest agent; without transfers
+        and outages."""
         return sum(
             max(self._seconds(agent, round) for agent in range(agents)) for round in range(1, rounds + 1)
         )
@@ -117,7 +117,7 @@ class WallClock:
 
     Parameters
     ----------
-    passed : seconds the run has had before, where it is resumed
+    passed : seconds the run had taken before it was resumed
     time_source : seconds on some clock that never goes back
     """
 

@@ -1,9 +1,9 @@
 """Gets jobs answered: sends a job's message, waits, and sends it again until the agent has answered.
 
-Flower loses messages with the nodes they were for; agents sleep, restart under other node ids, or answer too late. An
-agent that is asked for the same round twice answers twice the same, so asking again is always safe. A message
-lives as long as its answer is waited for (Flower's time-to-live), so that none is delivered after the next was sent.
-No call here waits: `turn` does what can be done now.
+Every failure is handled by retrying: an agent asked twice for the same round gives the same answer. Flower loses the
+messages of a node that dies; agents sleep, restart under other node ids, or answer too late. A message lives as long as
+its answer is waited for (Flower's time-to-live), so that none is delivered after the next was sent. No call here
+blocks: `turn` does what can be done now.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from strategies.roster import Member, Roster
 
 REFRESH_SECONDS = 3.0  # between two looks at who is there
 BACKOFF_SECONDS, MOST_BACKOFF = 1.0, 60.0  # before asking again: doubled with every failure
-PATIENCE = 3  # failures in a row after which nobody waits for an agent
+PATIENCE = 3  # failures in a row after which an agent counts as away
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Dispatcher:
         return self.answers.pop(agent)
 
     def away(self) -> set[int]:
-        """Agents that have failed to answer so often that nobody should wait for them."""
+        """Agents that have failed to answer too often to be waited for."""
         return {
             agent
             for agent, job in self.jobs.items()

@@ -1,11 +1,11 @@
-"""How long to wait for an agent before it is asked again: what it needed lately, and room for what is usual.
+"""How long to wait for an agent before asking again: the time of its recent answers, and room for the usual spread.
 
     deadline = median + k * MAD      of the seconds its last answers of this kind took; doubled with every failure
 
-Median and median absolute deviation (Hampel 1974), since one night of a sleeping laptop must not move them. Doubling
-is that of Karn and Partridge 1987; an answer that took several attempts counts with all its time, so that an agent that
-became slow for good is not asked too early for ever. Until an agent has answered three times, a multiple of the longest
-that anybody took is given; where nobody has answered yet, `FIRST_SECONDS`.
+Median and median absolute deviation (Hampel 1974): one night of a sleeping laptop must not move them. Doubling follows
+Karn and Partridge 1987. An answer that took several attempts counts with all its time, so that an agent that has become
+permanently slow is not always asked too early. Until an agent has answered three times, its timeout is a multiple of
+the longest time of any agent; before any answer it is `FIRST_SECONDS`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A grid that takes in every reply by itself, so that no agent's reply holds up another's.
+"""A grid that fetches every reply separately, so that no agent's reply delays another's.
 
-Flower's `HttpGrid.pull_messages` waits for the whole of every reply that has begun to arrive (seen with flwr 1.41). The
-reply of a device whose network was cut in the middle of sending it is given up when nothing more has come for three
-minutes, where the SuperLink was killed meanwhile after more than an hour; and the other replies of that call wait with
-it. They cannot be asked for in a second call: Flower marks them delivered in the first. So here every message is asked
-after by itself, on a thread of its own, and a call returns what is there.
+Each message has its own request on its own thread, and a call returns the replies that are complete. The reason is that
+Flower's `HttpGrid.pull_messages` waits for the whole of every reply that has begun to arrive (seen with flwr 1.41). If
+a device loses its network while sending, Flower gives its reply up after three minutes without data, and after more
+than an hour if the SuperLink was killed meanwhile. The other replies of that call wait with it. A second call cannot
+fetch them: Flower marks them delivered in the first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flwr.serverapp import Grid
 from strategies.grids.wrapper import GridWrapper
 
 AT_ONCE = 8  # messages asked after in one call, in turn
-BRIEFLY = 1.0  # seconds to wait for those; a reply that takes longer is had by a later call
+BRIEFLY = 1.0  # seconds to wait for those; a later call returns a reply that takes longer
 LONGEST = 300.0  # seconds from a reply's first byte to its last; then it counts as lost
 
 
@@ -154,7 +154,7 @@ class PerMessageGrid(GridWrapper):
         self._sent.pop(name, None)
 
     def _drop_abandoned(self, wanted: Collection[str]) -> None:
-        """Forget replies that nobody has asked for any more for long."""
+        """Drop replies that have not been asked for in a long time."""
         since = self._clock() - self._longest
         kept = set(wanted)
         for name in [name for name, when in self._asked.items() if when < since and name not in kept]:

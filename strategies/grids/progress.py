@@ -1,8 +1,8 @@
-"""A grid that says how many of a round's answers have come, for people who wait for them.
+"""A grid that reports how many of a round's replies have arrived, for the progress display.
 
-Strategies whose rounds are in step send a round's messages in one call and hear of the replies when all are there. Here
-they are counted as they come. Messages that are sent one by one belong to agents that are not in step: of those only
-whole rounds are told (`recorder.py`).
+Strategies with a round barrier send a round's messages in one call and get the replies once all are there. This grid
+counts the replies as they arrive. Messages sent one at a time belong to agents without a round barrier: for those,
+only whole rounds are reported (`recorder.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from symphony_fl.launch.progress import Step
 
 
 def tell(step: Step) -> None:
-    """Log a step for whoever launched the run (`symphony_fl/launch/progress.py`)."""
+    """Log a step for the process that launched the run (`symphony_fl/launch/progress.py`)."""
     log(INFO, "%s", step.line())
 
 

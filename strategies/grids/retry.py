@@ -1,12 +1,12 @@
-"""A grid that asks again where no answer comes, for strategies whose rounds are in step.
+"""A grid that sends a message again when no answer comes, for strategies with a round barrier.
 
-A message dies with the node that has fetched it. Flower says so once it sees that the node is away; but a node that is
-killed and back before anybody has looked is never missed: the message counts as delivered, nobody works on it, and the
-round waits for it as long as it waits for anything (a chaos run, flwr 1.41: by the SuperLink's books a node was away
-for 0.1 s). An agent that is asked for the same round twice answers twice the same, so asking again is always safe.
+Retrying is always safe: an agent asked twice for the same round gives the same answer. It is needed because a message
+is lost with the node that fetched it. Flower reports the loss once it sees that the node is away, but it never misses a
+node that is killed and back before the next check. The message then counts as delivered, no node works on it, and the
+round waits for its full timeout (a chaos run, flwr 1.41: the SuperLink saw a node away for 0.1 s).
 
-How long an answer may take is each node's own (`adaptive_timeouts.py`). What is sent again is in no books: it is rare,
-and the log says it.
+Each node has its own timeout (`adaptive_timeouts.py`). Bytes sent again are not counted: retries are rare, and each is
+logged.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m strategies.superlink.executor ...    the options of `flower-superexec`
 
-Flower starts `flwr-serverapp --token TOKEN`, and whoever has the token of a task that runs can take its messages and
-send its nodes others. Every user of the machine can read a command line. Here the token is handed over in a file in
-Flower's own, private folder, which is gone once the ServerApp has ended.
+The token is passed in a file in Flower's own, private folder, and the file is gone once the ServerApp has ended. Flower
+itself starts `flwr-serverapp --token TOKEN`, and every user of the machine can read a command line. With the token of a
+running task, a process can take its messages and send others to its nodes.
 
 Tasks of another kind (agents, connectors, models) are not started. A connection that merely broke off is tried again
 (`clients/flower_patches/tls_retry.py`).

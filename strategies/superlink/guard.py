@@ -1,20 +1,20 @@
-"""Flower's SuperLink, which asks everybody for a credential, also on loopback.
+"""Flower's SuperLink, which requires a credential from every client, also on loopback.
 
     python -m strategies.superlink.guard --operator FILE [--fleet FILE] -- ...    the options of `flower-superlink`
     python -m strategies.superlink.guard --check
 
-Without Flower's commercial accounts, its SuperLink takes commands from whoever reaches its port: on loopback, every
-user of the machine and every program. Here its application is wrapped before it is served, so that nothing of it is
-reached, and no body read, without one of these:
+Without Flower's commercial accounts, its SuperLink takes commands from any client that reaches its port: on loopback,
+every user of the machine and every program. This module wraps its application before it is served. No part of it is
+reached, and no body is read, without one of these:
 
     control    the operators' credential, which `flwr` sends as it would an account's token
     fleet      the proxy's (`symphony_fl/edge/fleet_proxy.py`), besides the node's own signature
     runtime    the token of a task that runs; to ask for one, Flower's own secret, which Flower checks
     health     nothing, and nothing is told
 
-Everything else, documentation among it, is not there. Of Flower's insides this file uses what `known` imports, as
-listed in `clients/flower_patches/internals.py`. If this version of Flower differs from the one that is known, nothing
-is started: there is no way round.
+Everything else, the documentation included, is not served. This file uses the Flower internals that `known` imports, as
+listed in `clients/flower_patches/internals.py`. If this version of Flower differs from the known one, nothing is
+started, and no option overrides that.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""What carrying mail costs: gossip of agents that learn nothing, through real `flwr run`, against their number.
+"""The cost of carrying mail against the number of agents: gossip without learning, through real `flwr run`.
 
-One row per number of agents, on one machine, with a hundredth of the values of the adapter per round to
-each of two neighbours:
+One row per number of agents, on one machine. Each round an agent sends a hundredth of the adapter's values to each of
+two neighbours:
 
     agents, agents_per_node     N; how many of them share a simulated SuperNode
-    rounds                      timed rounds, after one that is not
-    rounds_per_second           whole rounds: every agent opens its home, merges, seals, commits; every reply is booked
+    rounds                      timed rounds, after one untimed round
+    rounds_per_second           whole rounds: each agent opens its home, merges, seals, commits; each reply is recorded
     seconds_per_agent_round     1 / (rounds_per_second * N)
     bytes_sent_per_agent        in all rounds
     server_peak_bytes           largest resident size of the server's process, Flower's own state in it
 
-Durable commits are in it: each agent writes its home through to the disk once a round.
+The times include durable commits: each agent syncs its home to disk once a round.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def serve_page(named: str | None, host: str, port: int) -> int:
     print(f"http://{host}:{port}  (store: {uri}; stop with Ctrl-C)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    # The page needs no jobs, and whoever reaches it could have the server run some.
+    # The page needs no jobs, and anyone who reaches it could make the server run some.
     return subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 

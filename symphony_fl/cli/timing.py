@@ -33,7 +33,7 @@ def timing_rows(
     history: History, recipe: Recipe, accuracy: float, megabits: Sequence[float], name: str
 ) -> list[Row]:
     """One row per link speed: seconds to the accuracy and of the whole run; on the recipe's own links where none are
-    named. A run out of step has a row for the links it lived with only.
+    named. A run without a round barrier has a row for the links it ran with only.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """What a received recipe may name of a device: the models this project ships, and what the device's owner listed.
 
-A model's name and a data source can be a folder or a repository of the hub: whoever sends recipes could make a device
-load what lies anywhere, and learn from the errors what lies where. So nothing is looked up before it is allowed, and
-the refusal is the same whether it is there or not.
+Nothing is looked up before it is allowed, and a refusal is the same whether the thing exists or not. A model's name and
+a data source can be a folder or a repository of the hub. Without this rule a server could make a device load any file,
+and learn from the errors which files exist.
 """
 
 from __future__ import annotations

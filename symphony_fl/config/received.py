@@ -1,8 +1,8 @@
 """Received text is data: JSON into a recipe, complete and plain, and nothing in it is ever looked up.
 
-A file may leave keys out, write a value in several ways and refer to the environment. Its author's machine works all
-that out before the recipe travels. So a value from the network has exactly its field's type (true is no number, 1 is
-not 1.0, "1" is not 1), every field is there once, and text is short, printable, and refers to nothing.
+A file may leave keys out, write a value in several ways and refer to the environment. Its author's machine resolves
+all that before the recipe travels. So a value from the network has exactly its field's type: true is no number, 1 is
+not 1.0, "1" is not 1. Every field is there once, and text is short, printable, and contains no references.
 """
 
 from __future__ import annotations

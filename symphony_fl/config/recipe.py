@@ -4,9 +4,9 @@ A recipe is checked whole before any work starts: unknown keys (with "did you me
 What is left afterwards is a plain, typed `Recipe`; its digest is logged and checked by every agent. Configuration
 objects stop at the edge: components take explicit arguments (see `build/`).
 
-A file or override may refer to other keys and to the environment (`${oc.env:NAME}`): its author is whoever runs it.
-What travels is what came of it, which every agent of the run then reads, so a recipe is no place for a secret. A recipe
-that was received refers to nothing, and OmegaConf never sees it (`received.py`).
+A file or override may refer to other keys and to the environment (`${oc.env:NAME}`): its author is the user who runs
+it. The resolved recipe travels to every agent of the run, so a recipe is no place for a secret. A received recipe may
+not contain references, and OmegaConf never sees it (`received.py`).
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def recipe_from_json(text: str, *, files: bool = False) -> Recipe:
 
     `files` says whether its plug-ins may be loaded from files: where its author is this machine's user.
 
-    Every message to every agent needs it, and checking it took 80 % of an agent's time where nothing was learnt: the
-    same text gives the same object, which nobody changes.
+    The same text gives the same object, which is never changed. The cache is needed because every message to every
+    agent carries the recipe, and checking it took 80 % of an agent's time without learning.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _refuse_octal(node: yaml.Node | None, path: Path) -> None:
-    """YAML reads 010 as 8, whoever wrote it meant 10."""
+    """YAML reads 010 as 8; its author meant 10."""
     if isinstance(node, yaml.ScalarNode):
         if node.style is None and _LEADING_ZERO.fullmatch(node.value):
             line = node.start_mark.line + 1

@@ -1,11 +1,11 @@
-"""What a network shows to the world: the nine requests a device makes, of admitted devices, and nothing else.
+"""A network's public port: it accepts the nine requests a device makes, from admitted devices, and nothing else.
 
     python -m symphony_fl.edge.fleet_proxy --listen HOST:PORT --superlink HOST:PORT ...
 
 Flower serves nodes, operators, ServerApps and its documentation at one port, and reads every request to its end before
-it looks who asks. So the SuperLink listens on loopback only, and this program, at the operator's port, hands on what is
-on the list below, once it has checked who signed it (`admitted.py`), as a stream, with a bound on everything
-(`wire.py`). Whatever else comes is refused, counted, and told of by name.
+it checks the sender. So the SuperLink listens on loopback only, and this program listens on the operator's port. It
+forwards the requests listed below after checking who signed them (`admitted.py`), as a stream, with every size bounded
+(`wire.py`). Any other request is refused, counted, and logged by name.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class FleetProxy:
     Parameters
     ----------
     superlink : a client whose base is the SuperLink's address
-    token : by which the SuperLink knows us
-    admitted : whose requests are handed on
-    say : what is told of refusals
+    token : the proxy's credential at the SuperLink
+    admitted : the devices whose requests are forwarded
+    say : called with a message for each refusal to report
     """
 
     def __init__(

@@ -4,7 +4,7 @@
 
 A request's word is the kind of message or "health", a reply's is "ok" or "error". Bodies are protobuf or UTF-8 text,
 never pickle. Both ends check that the other runs as the same user; the folder that holds the socket must be private.
-The four letters name the version: another one is refused, so that a device is updated as a whole.
+"SFL1" names the version: any other is refused, so that a device is updated as a whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 class FrameError(ConnectionError):
-    """What came is no frame, or comes from somebody who may not talk here."""
+    """The bytes received are no frame, or come from a process that may not connect here."""
 
 
 class Disconnected(FrameError):
@@ -95,7 +95,7 @@ def check_peer(connection: socket.socket) -> None:
 
 
 def check_place(path: Path) -> None:
-    """A socket's folder must be ours and closed to everybody else.
+    """A socket's folder must be ours and closed to all other users.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def connect(path: Path, timeout: float | None) -> socket.socket:
     Raises
     ------
     FrameError, OSError
-        The place or the peer is not ours; nobody listens.
+        The folder or the peer is another user's, or no process listens.
     """
     check_place(path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -154,7 +154,7 @@ def _make(paths: tuple[Path, Path, Path], names: Sequence[str]) -> None:
         .add_extension(_usage(signs=False), critical=True)
         .sign(authority, hashes.SHA256())
     )
-    # The authority's key is kept nowhere: nobody can sign a second server.
+    # The authority's key is discarded, so that no second server can be signed.
     paths[0].write_bytes(root.public_bytes(Encoding.PEM))
     paths[1].write_bytes(leaf.public_bytes(Encoding.PEM))
     private_file(paths[2], server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

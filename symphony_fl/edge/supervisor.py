@@ -1,8 +1,8 @@
 """Programs started, watched, and started again when they die or hang.
 
-What belongs together is a unit: when one of its programs ends, the others are stopped and the whole unit starts anew,
-after a pause that doubles with every failure and is forgotten after a minute of good health. A program may say how to
-ask after its health; one that fails to answer several times in a row is killed, and thereby started again.
+Programs that belong together form a unit: when one of them ends, the others are stopped and the whole unit restarts.
+The pause before a restart doubles with every failure and is reset after a minute of good health. A program may define a
+health check; if it fails several checks in a row it is killed, and so restarted.
 """
 
 from __future__ import annotations

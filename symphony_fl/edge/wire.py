@@ -1,7 +1,7 @@
-"""One connection of a server that trusts nobody: HTTP/1.1 by h11, every wait with an end, every size with a bound.
+"""One connection of a server that trusts no peer: HTTP/1.1 by h11, every wait with a timeout, every size with a bound.
 
-And who may have how many of them: strangers few, and only for as long as a first request takes; those that have proved
-who they are a number each, so that no stranger takes their place.
+It also limits the number of connections. Strangers share a few, and only for as long as a first request takes. Each
+authenticated device has its own number, so that no stranger takes its place.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Crowd:
 
     @property
     def empty(self) -> bool:
-        """Nobody is connected."""
+        """Whether no peer is connected."""
         return not self._strangers and not self._known
 
     def leave(self, address: str, key: bytes | None) -> None:

@@ -1,8 +1,8 @@
-"""Sums that come out the same in any order: fixed-point numbers of 64 bits.
+"""Sums that are the same in any order: fixed-point numbers of 64 bits.
 
-Floating-point addition is not associative, so agents that hear the same updates in different orders would end with
-different bits. On a grid of 2^-40 addition of int64 is exact and commutes: whoever has the same set of updates has the
-same sum, and what error feedback keeps plus what it sent is what there was, to the last unit.
+Floating-point addition is not associative, so agents that receive the same updates in different orders would end with
+different bits. On a grid of 2^-40, addition of int64 is exact and commutes. Agents with the same set of updates have
+the same sum, and in error feedback the part kept plus the part sent equals the original exactly.
 The grid is 1e-12 fine, and the range of 8e6 is far beyond any adapter.
 """
 

@@ -1,14 +1,15 @@
-"""How stale an update is, and what it weighs then: for agents whose rounds are not in step.
+"""How stale an update is, and the weight it gets: for agents without a round barrier.
 
 Xie, Koyejo and Gupta 2019, "Asynchronous Federated Optimization" (FedAsync, arXiv 1903.03934, section 5.2): the
 polynomial weight (1 + s)^-a with s the number of model versions since the sender began. There a server counts versions;
-here every receiver counts its own rounds. It cannot see when a sender began, but an agent begins its next round when
-its last one is done, and then its mail comes: so an update has been in the making since the one before it arrived.
+here every receiver counts its own rounds. It cannot see when a sender began. But an agent begins its next round when
+its last one is done, which is when its mail arrives. So work on an update began when the one before it arrived.
 
     s = own rounds since the sender's previous update was merged - 1, at least 0
 
-Agents in step have s = 0 always. Nothing of it is taken on trust: no sender states its own staleness. The first update
-of a sender counts from the run's start, also where the sender joined late: it then weighs little, or nothing, once.
+With a round barrier s is always 0. No part of it is taken on trust: no sender states its own staleness. The first
+update of a sender counts from the run's start, even where the sender joined late: that one update then weighs little or
+nothing.
 """
 
 from __future__ import annotations

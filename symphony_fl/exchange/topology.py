@@ -103,7 +103,7 @@ class Topology:
         Raises
         ------
         TopologyError
-            `factor` is not above 1, or the graphs never join everybody.
+            `factor` is not above 1, or the graphs never connect all agents.
         """
         if not factor > 1:
             raise TopologyError(f"factor={factor}: must be above 1")

@@ -74,7 +74,7 @@ def accuracy_over_bytes(rows: Rows) -> Figure:
 
 
 def accuracy_over_time(rows: Rows) -> Figure:
-    """Simulated hours on links of 10 Mbit/s; out of step (dashed): by the run's own clock, transfers free."""
+    """Simulated hours on links of 10 Mbit/s; without a round barrier (dashed): the run's own clock, free transfers."""
     figure = new_figure(8, 4.4)
     axes = figure.add_subplot()
     for name in rows.paradigms:

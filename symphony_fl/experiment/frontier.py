@@ -1,4 +1,4 @@
-"""Accuracy against bytes: the same work under many settings of the exchange, and which of them nobody beats.
+"""Accuracy against bytes: the same work under many settings of the exchange, and which settings no other beats.
 
 A point of the frontier is a recipe with overrides; each is run with several seeds through Flower, its bytes counted on
 the wire. Rows that are already in the results file are not run again.
@@ -113,7 +113,7 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> list[Figures]:
 
 
 def frontier_table(found: Sequence[Figures]) -> str:
-    """Markdown; a star marks the points nobody beats in both."""
+    """Markdown; a star marks the points that no other beats in both."""
     head = (
         "",
         "recipe and overrides",

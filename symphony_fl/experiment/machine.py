@@ -1,4 +1,4 @@
-"""What an experiment ran on and with, as far as somebody must know to repeat it."""
+"""The machine and software of an experiment: what is needed to repeat it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ TRACKING = "symphony-paper"
 
 TINY = "tiny"
 UNSEEN = ("rotate", "subtract")
-"""Of the embedded model's ten skills, those that nobody trains on: eight are left, two for each of four agents."""
+"""Of the embedded model's ten skills, those no agent trains on: eight are left, two for each of four agents."""
 HARDER = tuple(
     f"{skill}_long:{level}" for skill in ("reverse", "sort", "swap", "max", "min") for level in (8, 9)
 )

@@ -7,7 +7,7 @@
     matrices    similarity of the agents' last updates, and of their movements since the start [N, N]; affinity [N, S]
     levels      difficulty -> accuracy; trained, and beyond
 
-Formulas: `paper_metrics.py`, `learning/affinity.py`.
+Formulas: `metrics/paper_metrics.py`, `metrics/affinity.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_row(planned: Planned, folder: Path) -> Row:
     Raises
     ------
     ValueError
-        Nobody was evaluated.
+        No agent was evaluated.
     """
     history = History(folder / "history.jsonl")
     history.close()  # it is read only
@@ -160,10 +160,10 @@ def _ends(curve: Sequence[tuple[float, float]]) -> tuple[float | None, float | N
 
 
 def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
-    """Shares: rounds that were done of those to do, updates merged of those meant for somebody, mail refused.
+    """Shares: rounds done of those planned, updates merged of those that had recipients, mail refused.
 
-    An update is meant for all agents where updates are passed on, else for the neighbours of its round. Where one
-    trains on what others generate, rollouts stand for updates: those used of those dealt out.
+    The recipients of an update are all agents where updates are forwarded, else the neighbours of its round. Where one
+    agent trains on what others generate, rollouts stand for updates: those used of those assigned.
     """
     centralized = is_centralized(recipe)
     done: dict[int, set[int]] = defaultdict(set)
@@ -183,7 +183,10 @@ def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
     again = sum(event.metrics.get("duplicates", 0.0) for event in reports)
     refused = sum(
         value
-        for event in (*reports, *history.events("bytes"))  # the server's own counts are booked with the bytes
+        for event in (
+            *reports,
+            *history.events("bytes"),
+        )  # the server's own counts are recorded with the bytes
         for name, value in event.metrics.items()
         if name.startswith("refused/")
     )
@@ -194,7 +197,7 @@ def _interaction(history: History, recipe: Recipe) -> dict[str, float | None]:
 
 
 def _reports(history: History) -> list[Event]:
-    """What agents said with their replies, each once: out of step, one evaluation may stand for two rounds."""
+    """Agents' reports, each once: without a round barrier, one evaluation may stand for two rounds."""
     found: dict[tuple[str, int, float], Event] = {}
     for kind in ("train", "evaluate"):
         for event in history.events(kind):
@@ -231,7 +234,7 @@ def _similarities(
     curves: dict[str, list[tuple[float, float]]] = {"similarity/updates": [], "similarity/movements": []}
     for number in history.rounds("evaluate"):
         files = sorted(folder.glob(f"agents/*/trace/evaluated-{number:05}.safetensors"))
-        if len(files) < 2:  # nobody to compare with
+        if len(files) < 2:  # no other agent to compare with
             continue
         kept = [load_file(file) for file in files]
         for name, key in (("update", "similarity/updates"), ("movement", "similarity/movements")):

@@ -1,4 +1,4 @@
-"""The tables of the report, as data: the same rows give the same tables, to the letter; no wall-clock is in them."""
+"""The tables of the report, as data: the same rows give exactly the same tables; they hold no wall-clock times."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Who an agent is: an Ed25519 key pair, and its name, the did:key of the public half.
 
 did:key (W3C Credentials Community Group, "The did:key Method v0.9"): `did:key:z` + base58btc of the multicodec
-prefix 0xed01 and the 32 bytes of the public key. The name is the key, so nobody has to hand out names.
+prefix 0xed01 and the 32 bytes of the public key. The name is the key, so no authority assigns names.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def shared_secret(private_key: bytes, public_key: bytes) -> bytes:
     Raises
     ------
     IdentityError
-        The public key is of low order: everybody could compute that secret.
+        The public key is of low order: anyone could compute that secret.
     """
     try:
         return agreement_private_key(private_key).exchange(agreement_public_key(public_key))

@@ -1,15 +1,15 @@
-r"""The file that is an agent's identity: its private key, and the changes of keys that led to it.
+r"""The file that is an agent's identity: its private key, and the key rotations that led to it.
 
-    key = "SFLKEY1\\n" | Ed25519 private key (32 raw bytes) | rotations (196 bytes each, `exchange/rotation.py`)
+    key = "SFLKEY1\\n" | Ed25519 private key (32 raw bytes) | rotations (196 bytes each, `identity/rotation.py`)
         | SHA-256 of all before (32)
 
-One file, so that one rename changes the key and says so. Nobody but its owner may read it. A key of 32 raw bytes that
-is put into a new home is taken over, and gets its checksum then.
+It is one file, so that one rename changes the key and records the rotation. Only its owner may read it. A key of 32 raw
+bytes that is put into a new home is adopted, and gets its checksum then.
 
     identity.json = {"did": whose folder this is, "pins": whether a peers.json lies here}
 
-Beside it, so that a key or pins which are lost or exchanged are missed: an agent never becomes another one, and never
-forgets its owner's demands, because a file is gone. What was meant so is confirmed by `symphony key HOME --accept`.
+This record lies beside the key file, so that a lost or replaced key or pins file is noticed: a missing file must not
+turn an agent into another one or drop its owner's demands. `symphony key HOME --accept` confirms an intended change.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Proof that who introduces itself holds the key it names: a signature over what the server chose a moment ago.
+"""Proof that an agent holds the key it names when it introduces itself: a signature over the server's fresh nonce.
 
-A did:key is public. Without proof, any node that a network admits could take the place of any agent, its mail and its
-tasks: neighbours would refuse what it sends, and the true agent would not be asked any more.
+A did:key is public. Without proof, any admitted node could take the place of any agent, with its mail and its tasks:
+neighbours would refuse what the node sends, and the server would no longer ask the true agent.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _DOMAIN = b"symphony-fl/introduction/1\0"
 
 
 def new_nonce() -> bytes:
-    """For one greeting: what was signed for it serves no other."""
+    """A nonce for one greeting: a signature over it is valid for no other."""
     return secrets.token_bytes(NONCE_BYTES)
 
 
 def prove(private_key: bytes, run: str, nonce: bytes, agent: int) -> bytes:
-    """Ed25519 signature, 64 bytes, for whoever greeted with the nonce.
+    """Ed25519 signature, 64 bytes, for the server that sent the nonce in its greeting.
 
     Raises
     ------

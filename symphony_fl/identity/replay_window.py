@@ -1,4 +1,4 @@
-"""Which updates an agent has had: duplicate suppression for rules whose mail comes twice, in any order."""
+"""Which updates were already received: duplicate suppression for rules whose mail comes twice, in any order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ReplayWindow:
         self.missing: dict[int, set[int]] = {}
 
     def is_new(self, sender: int, round: int) -> bool:
-        """True where this update was not had and may still count."""
+        """True where this update was not received before and may still count."""
         return round > self.newest.get(sender, -1) or round in self.missing.get(sender, ())
 
     def add(self, sender: int, round: int) -> bool:
-        """Notes an update; False where it was had before or is too old."""
+        """Record an update; False where it was already received or is too old."""
         if not self.is_new(sender, round):
             return False
         newest = self.newest.get(sender, -1)

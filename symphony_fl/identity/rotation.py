@@ -1,11 +1,12 @@
-"""A change of keys: an agent's old key says which new key is the agent's from now on, whatever the run.
+"""Key rotation: an agent's old key signs which new key is the agent's from now on, in every run.
 
     rotation = counter (4 bytes, big-endian) | old public key (32) | new public key (32)
              | signature by the old key (64) | signature by the new key (64)
 
-Both sign a domain separator, the counter and both public keys: the old key hands over, the new one shows that it takes
-over (else an agent could hand its place to a neighbour's key). Counters rise with every rotation of an agent and make a
-loop back to an earlier key impossible to replay. Who has accepted a rotation accepts nothing from the old key any more.
+Both keys sign a domain separator, the counter and both public keys. The old key authorises the new one; the new one
+proves that it consents, or an agent could give its place to a neighbour's key. Counters rise with every rotation of an
+agent, so that a loop back to an earlier key cannot be replayed. An agent that has accepted a rotation accepts nothing
+from the old key any more.
 """
 
 from __future__ import annotations

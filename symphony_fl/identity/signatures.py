@@ -1,4 +1,4 @@
-"""What is signed, and who signed it: the same for envelopes and letters, each under its own domain separator."""
+"""What is signed, and who signed it: the same for envelopes and task messages, each with its own domain separator."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What whoever commands a SuperLink must show, also on the server itself: loopback is open to every local user.
+"""The credentials for commands to a SuperLink, also on the server itself: loopback is open to every local user.
 
     FOLDER/credential              of operators: starts runs, lists and admits nodes
-    FOLDER/fleet-credential        of the proxy: hands on what admitted nodes send
+    FOLDER/fleet-credential        of the proxy: forwards what admitted nodes send
     FOLDER/flwr/credentials.yaml   the first, where Flower's own commands look for it
 
-None of them is on a command line, where other users of the machine could read it.
+None of them appears on a command line, where other users of the machine could read it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A program that is started dies with whoever started it, even when that is killed by SIGKILL. On Linux only."""
+"""A child program dies with its parent process, even when the parent is killed by SIGKILL. On Linux only."""
 
 from __future__ import annotations
 

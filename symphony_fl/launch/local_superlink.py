@@ -1,13 +1,13 @@
-"""A SuperLink of our own for simulations on this machine, which serves nobody else.
+"""A private SuperLink for simulations on this machine, which serves no other program.
 
 `flwr run` would otherwise start, or find, a lasting local SuperLink whose environment and working folder were
 frozen when some earlier run started it, perhaps from another checkout. A private one has our environment, our
 port and our working folder, and is gone when we are. Flower is used as a program here, never imported.
 
-Its port is on loopback, which every user of the machine can reach, and starting a run there is running code. So the
-SuperLink (`strategies/superlink/guard.py`) takes commands only with a credential, and hands tasks only to the executor
-(`strategies/superlink/executor.py`) that knows another one. Both are new each time, and lie in a folder that only we
-may enter.
+The SuperLink (`strategies/superlink/guard.py`) takes commands only with a credential, and gives tasks only to the
+executor (`strategies/superlink/executor.py`), which has another one. Its port is on loopback, which every user of the
+machine can reach, and starting a run there means running code. Both credentials are new each time and lie in a folder
+that only this user may enter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An embedded model that is not in the cache is built while Flower starts, not after the agents have."""
+"""Builds an embedded model that is not in the cache while Flower starts, not after the agents have started."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def missing(name: str, cache: Path | None = None) -> bool:
 
 @contextmanager
 def built_meanwhile(name: str, environment: dict[str, str], progress: Progress) -> Iterator[None]:
-    """The agents, who need the model, wait for the lock of whoever builds it; if this process fails, one of them does.
+    """The agents wait for the lock of the process that builds the model; if this process fails, one of them builds it.
 
     Parameters
     ----------

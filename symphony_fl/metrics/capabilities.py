@@ -1,9 +1,9 @@
 """Who can do what in a run, from the accuracies its agents report on evaluation rounds (section 6.4, appendix A).
 
-The formulas are those of `learning/affinity.py`; here they meet a run's history. All agents answer the same held-out
+The formulas are those of `metrics/affinity.py`, applied here to a run's history. All agents answer the same held-out
 tasks, ``held_out`` of each skill, so agents with the same adapter differ in nothing. Agents that are equally good but
-err on different tasks do: by chance alone, 4 agents have a diversity of about 0.01 over 10 skills of 30 tasks that
-they solve half the time, 0.03 where they solve a fifth, and 0.08 with 4 tasks of each.
+err on different tasks do differ. By chance alone, 4 agents have a diversity of about 0.01 over 10 skills of 30 tasks
+that they solve half the time. It is 0.03 where they solve a fifth, and 0.08 with 4 tasks of each skill.
 
 N agents that were evaluated, S skills of the run.
 """

@@ -26,7 +26,7 @@ class Event:
     and its peak_bytes of memory at the end of a round, under agent 0.
 
     `adapter` is the digest of the adapter the figures belong to; `solved` is a 1 or a 0 for every held-out task.
-    Where agents are not in step `round` is the network's, the mean over the agents, and `own` the agent's own.
+    Without a round barrier `round` is the network's, the mean over the agents, and `own` the agent's own.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class History:
         return (self._events[key] for key in sorted(self._events) if key[0] == kind)
 
     def metrics(self, kind: str, round: int, agent: int) -> Metrics:
-        """Figures of one event of agents in step; none where there is no such event."""
+        """Figures of one event of a run with a round barrier; empty where there is no such event."""
         event = self._events.get((kind, round, agent, 0))
         return {} if event is None else event.metrics
 
@@ -99,7 +99,7 @@ class History:
     def _counted(self, prefix: str) -> dict[str, int]:
         """Rest of a metric's name -> its sum over all agents and rounds."""
         sums: dict[str, int] = defaultdict(int)
-        for kind in ("train", "evaluate", "bytes"):  # the server's own counts are booked with the bytes
+        for kind in ("train", "evaluate", "bytes"):  # the server's own counts are recorded with the bytes
             for event in self.events(kind):
                 for name, value in event.metrics.items():
                     if name.startswith(prefix):
@@ -107,7 +107,7 @@ class History:
         return dict(sorted(sums.items()))
 
     def own_rounds(self) -> dict[int, dict[int, float]]:
-        """Agent -> its own rounds that were booked -> when, by the run's clock (agents not in step only)."""
+        """Agent -> its own recorded rounds -> when, by the run's clock (only without a round barrier)."""
         found: dict[int, dict[int, float]] = defaultdict(dict)
         for event in self.events("train"):
             if event.own:

@@ -1,7 +1,7 @@
 """The paper's key evaluation metrics (section 6.4) that are not defined elsewhere, each as one pure function.
 
     Task Accuracy and Generalization   accuracy_by_level; held-out, harder and unseen: `clients/agents/evaluation.py`
-    Skill Specialization               `learning/affinity.py`
+    Skill Specialization               `metrics/affinity.py`
     Parameter Similarity               cosine (successive updates of one agent: its smoothness), cosine_matrix
     Interaction Success                completion, collaboration
     Bandwidth Efficiency               gain_per_kilobyte

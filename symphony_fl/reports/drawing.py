@@ -56,7 +56,7 @@ CLEANING = (
     (r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', ""),  # an element of an HTML page needs none
     ("xlink:href", "href"),
     (r"<defs>\s*<style.*?</style>\s*</defs>", ""),  # its rule would hold for the whole page
-    (r'(<image\b[^>]*?) id="[^"]*"', r"\1"),  # equal pictures have equal ones, and nobody refers to them
+    (r'(<image\b[^>]*?) id="[^"]*"', r"\1"),  # equal images have equal ids, and no element refers to them
     (r'font-family: [^;"]*', FONTS),
     (INK, "currentColor"),
 )

@@ -1,7 +1,7 @@
 """The devices of a run: how fast they are, what they hold, how they are connected, how much of the time they are there.
 
 The paper (section 6) runs on 3 to 5 consumer devices of different make. Here they are profiles: the virtual clock of
-`async_gossip` lives by them, and `round_time.py` says what a run in step would have taken on them.
+`async_gossip` uses them, and `round_time.py` computes how long a run with a round barrier would have taken on them.
 """
 
 from __future__ import annotations

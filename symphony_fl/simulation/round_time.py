@@ -1,8 +1,8 @@
 """How long a run would have taken on given devices and links: simulated seconds, and time to accuracy.
 
-From what was counted in the run (`history.py`): who took part in a round, and the bytes of every agent. The agents of
-`async_gossip` live by such a clock while they run; those of all other strategies are in step, and their rounds are as
-long as the formulas below say. In each, of an agent a in round r that begins at time t:
+The input is what the run counted (`history.py`): which agents took part in a round, and the bytes of every agent. The
+agents of `async_gossip` use such a clock while they run. All other strategies have a round barrier, and the formulas
+below give the length of their rounds. In each, of an agent a in round r that begins at time t:
 
     c(g, n)    seconds to generate g samples and to train on n     `Fleet.compute`
     d, u       seconds that the bytes take which the agent received, sent in the round     `Hardware.download`, `upload`
@@ -60,7 +60,7 @@ def peers(fleet: Fleet, round: Traffic, start: float) -> float:
 
 
 def server(fleet: Fleet, round: Traffic, start: float) -> float:
-    """Agents around a server, whose link is like agent 0's and carries everybody's bytes, as in FedAvg:
+    """Agents around a server, whose link is like agent 0's and carries all agents' bytes, as in FedAvg:
     max over a of end(t, max(d, D) + c(n, n) + max(u, U)), where D and U are the seconds that all agents' received and
     sent bytes together take the server's link, up and down.
     """
@@ -156,14 +156,14 @@ def evaluated_seconds(
 ) -> dict[int, float]:
     """Evaluated round -> simulated seconds since the start at which it is over on these devices.
 
-    `barrier` None: that of the recipe's strategy. Agents out of step lived by their own clock, which is told as it was:
-    other devices would have made it another run.
+    `barrier` None: that of the recipe's strategy. Agents without a round barrier ran by their own clock, whose times
+    are returned unchanged: on other devices it would have been another run.
 
     Raises
     ------
     TimeError
-        There are fewer devices than agents, the strategy has no formula, or a run out of step is asked for other
-        devices than it ran on.
+        There are fewer devices than agents, the strategy has no formula, or a run without a round barrier is asked for
+        other devices than it ran on.
     """
     if len(fleet.agents) < recipe.agents:
         raise TimeError(f"devices: {len(fleet.agents)}, must be at least one per agent, {recipe.agents}")
@@ -192,7 +192,7 @@ def time_to_accuracy(
 
 
 def _traffic(history: History, recipe: Recipe) -> list[Traffic]:
-    """Every round's bytes as they were booked: mail counts when it is delivered, with the receiver's next message."""
+    """Every round's bytes as recorded: mail counts when it is delivered, with the receiver's next message."""
     found = []
     for number in history.rounds("train"):
         agents = tuple(sorted({event.agent for event in history.events("train") if event.round == number}))

@@ -1,7 +1,7 @@
-"""Where things lie on a machine: runs and tracking under one visible folder, models in the user's cache.
+"""Where files lie on a machine: runs and tracking under one visible folder, models in the user's cache.
 
-Nobody but their owner may read runs: adapters, answers and rewards lie there, and the tracking store may hold anything
-a user logs. Models in the cache are public, and stay so.
+Only their owner may read runs: they hold adapters, answers and rewards, and the tracking store may hold anything a user
+logs. Models in the cache are public, and stay so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def private_opener(path: str, flags: int) -> int:
 
 
 def closed_folder(path: Path) -> Path:
-    """A folder of ours that nobody else may enter: made so, or narrowed if an earlier version left it open.
+    """A folder that only its owner may enter: made so, or narrowed if an earlier version left it open.
 
     Raises
     ------
@@ -120,8 +120,8 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_all_atomically(paths: Sequence[Path], data: bytes, mode: int = 0o600) -> None:
-    """The same bytes under several names of one folder: each is the old file or the new one at every instant, they
-    change in this order, and once this returns all survive a power cut."""
+    """Write the same bytes under several names of one folder. At every instant each is the old file or the new one.
+    They change in this order, and once this returns all survive a power cut."""
     for path in paths:
         aside = _aside(path)
         aside.unlink(missing_ok=True)  # its mode would stay as it was
@@ -144,10 +144,10 @@ def _aside(path: Path) -> Path:
 
 
 def secret_file(path: Path, fresh: bytes | None, refusal: Callable[[str], Exception]) -> bytes:
-    """What a file holds that nobody but us may read; where there is none, `fresh` is put there with mode 0600.
+    """The content of a file that only its owner may read; if it is missing, `fresh` is written with mode 0600.
 
-    `refusal`, of a message that says what to do, is raised if it is another user's, others may read it, it is no file,
-    a link that leads nowhere, or missing and there is nothing to put there.
+    `refusal`, with a message that says what to do, is raised if the file is another user's, readable by others, no
+    regular file, a dangling link, or missing while `fresh` is None.
     """
     if not os.path.lexists(path):
         if fresh is None:
@@ -182,7 +182,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Opening a pipe would wait for somebody to write into it."""
+    """Open without blocking: opening a pipe would otherwise wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

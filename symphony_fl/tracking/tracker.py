@@ -4,7 +4,7 @@ Metric names (the paper, section 6.4, in the field's words):
 
     accuracy/<skill>, accuracy/mean                 held-out accuracy, 0 to 1; mean over all skills of the run
     accuracy/own                                    mean over the skills the agent trains on itself
-    accuracy/{unseen,harder}                        before the first and after the last round: mean over skills nobody
+    accuracy/{unseen,harder}                        before the first and after the last round: mean over skills no agent
                                                     trains on (tasks.unseen), over harder tasks (tasks.harder);
                                                     accuracy_unseen/<skill>, accuracy_harder/<skill>,
                                                     accuracy_level/<difficulty> of each
@@ -26,13 +26,13 @@ Metric names (the paper, section 6.4, in the field's words):
     proposals/{effective,skills}                    distinct tasks over all, number of skills, both by entropy
     proposals/collapsed                             1 where either is below 0.6 of what it could be
     received/{tasks,own,told}                       tasks of the neighbours tried; mean success here, and as they said
-    tasks_taken, tasks_refused/<reason>             of the neighbours' tasks (`learning/sharing`, `clients/letters`)
-    letters_refused/<error>                         letters refused for that named reason
-    letter_bytes                                    bytes of the agent's own letter
-    bytes/sent, bytes/received                      len(bytes) of envelopes and letters (FedAvg: of arrays) in the round
+    tasks_taken, tasks_refused/<reason>             of the neighbours' tasks (`clients/agents/task_sharing.py`)
+    letters_refused/<error>                         task messages refused for that named reason
+    letter_bytes                                    bytes of the agent's own task message
+    bytes/sent, bytes/received                      len(bytes) of a round's envelopes and task messages (FedAvg: arrays)
     bytes/edge/<i>-<j>                              the same along one edge, from agent i to agent j
-    bytes/superlink                                 bytes of envelopes, letters and adapters in Flower's messages, both
-                                                    directions; 0 where agents hand them to each other
+    bytes/superlink                                 bytes of envelopes, task messages and adapters in Flower's messages,
+                                                    both directions; 0 where agents deliver them directly
     bytes/direct, direct/<i>                        bytes that came directly (exchange.transport=iroh), from agent i,
                                                     by the receiver's word; part of bytes/received
     delivered, fallback/<why>                       edges on which the round's mail was accepted directly; edges on
@@ -42,10 +42,10 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     they know of this agent's) / distance moved since the start
     similarity                                      cosine between the agent's and its neighbours' movement
     merge_error                                     what averaging LoRA's factors apart loses, relative (`cross_term`)
-    staleness                                       rounds between an update's sealing and its merging; out of step: the
-                                                    receiver's rounds while it was made (`exchange/staleness.py`)
-    own_round, clock                                out of step: the agent's own round, also the step of its reports in
-                                                    its run (bytes: the network's); seconds of the run's clock
+    staleness                                       rounds between an update's sealing and its merging; without a round
+                                                    barrier: the receiver's rounds meanwhile (`exchange/staleness.py`)
+    own_round, clock                                without a round barrier: the agent's own round, also the step of its
+                                                    reports (bytes: the network's); seconds of the run's clock
     version                                         centralized: step of the newest weights sent, or sampled with
     staleness                                       centralized: steps between the weights that sampled and the newest
     recomputed                                      largest difference of a recorded log-probability to the trainer's
@@ -53,7 +53,7 @@ Metric names (the paper, section 6.4, in the field's words):
                                                     parts that are missing
     clip_fraction                                   share of tokens whose ratio was beyond the clip (or the cap)
     refused/<error>                                 envelopes refused for that named reason
-    merged, duplicates                              envelopes merged; envelopes had before (rules that forward)
+    merged, duplicates                              envelopes merged; envelopes already received (rules that forward)
     entries, density, envelope_bytes                entries selected, their share; bytes of the agent's own envelope
     loss, kl, grad_norm, tokens                     of the round's learning
     zero_advantage                                  share of the groups whose samples all earned the same
@@ -63,12 +63,11 @@ Metric names (the paper, section 6.4, in the field's words):
     accuracy_per_kilobyte, reward_per_kilobyte      gain since the start per kB sent
     result/<figure>                                 parent run: the run's result in one number each (`RESULTS`)
 
-A run does not wait for its tracking server. What is to be tracked goes into a spool in the run's folder first
-(`spool.py`) and from there to the store (`mlflow_store.py`), in order, by a thread of its own (`delivery.py`).
-While the store is away entries stay; they are delivered when it is back, at the latest by `symphony replay`. Every
-delivery can be done twice and counts once: runs are looked up by a key of their own before they are made, metrics carry
-the time when they were measured (the same value, step and time is stored once), and tags, parameters, files and status
-are what they are.
+A run does not wait for its tracking server. Entries first go into a spool in the run's folder (`spool.py`). A separate
+thread (`delivery.py`) delivers them in order to the store (`mlflow_store.py`). While the store is away, entries stay in
+the spool; they are delivered when it is back, at the latest by `symphony replay`. Deliveries are idempotent. Runs are
+looked up by their own key before they are created. Metrics carry the time of measurement, and the store keeps the same
+value, step and time once. Setting tags, parameters, files and status twice changes nothing.
 """
 
 from __future__ import annotations

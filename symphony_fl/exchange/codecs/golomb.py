@@ -1,8 +1,8 @@
 """Golomb's code of non-negative whole numbers, a few passes of numpy over them in both directions.
 
-Layout: a byte, 0 for one parameter and 1 for one per block of 256; the parameters' codes, a byte each; then one stream
-of bits: the quotients in unary (zeros, then a one), the heads of the remainders as bit planes from the most significant
-down, the last bits of the longer remainders; zero bits up to a whole byte.
+Layout: a byte, 0 for one parameter and 1 for one per block of 256; the parameters' codes, a byte each; one bit stream.
+The stream holds the quotients in unary (zeros, then a one), the heads of the remainders as bit planes from the most
+significant down, and the last bits of the longer remainders. Zero bits pad it to a whole byte.
 A number g under parameter m is quotient g // m and remainder g % m, the latter in truncated binary.
 """
 

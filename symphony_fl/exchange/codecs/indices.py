@@ -2,8 +2,8 @@
 
 Two coders, the shorter result travels:
  - Golomb's code (1966), the best prefix code for the geometric gaps of a random subset (Gallager and van Voorhis 1975,
-   at most 0.04 bits per index above the entropy), with one parameter for all or one per block of 256 gaps;
-   nearly free of a header, so it wins on short lists, and on long ones whose density changes with the layer.
+   at most 0.04 bits per index above the entropy), with one parameter for all or one per block of 256 gaps. Its header
+   is tiny, so it wins on short lists, and on long ones whose density changes with the layer.
  - pcodec (numbers binned by tANS), which wins on long lists of less regular gaps.
 Decoding accepts only what an encoder writes: exact lengths, zero padding, ascending indices below P.
 """

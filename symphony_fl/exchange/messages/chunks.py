@@ -1,11 +1,11 @@
-"""Weights <-> chunks: how an envelope that is long travels through workers that need not be trusted (SHARDCAST's idea,
+"""Weights <-> chunks: how a long envelope travels through workers that need not be trusted (SHARDCAST's idea,
 Prime Intellect, "INTELLECT-2", arXiv 2505.07291, section 2.2).
 
     chunk = mark (4 bytes) | body (msgpack) | signature (64 bytes)
     body  = [format, run hint, version of the weights, number, count, piece]
 
-Every chunk is signed by the trainer, so that a worker checks what it was handed before it hands it on, and no forged
-chunk spoils an envelope in the making. An envelope that fits one chunk travels as it is: it has its own signature.
+The trainer signs every chunk, so that a worker can check it before forwarding it and no forged chunk spoils a partly
+received envelope. An envelope that fits one chunk travels as it is: it has its own signature.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Assembly:
         Raises
         ------
         Replayed
-            This piece was had before.
+            This piece was already received.
         """
         pieces = self._pieces.setdefault(chunk.version, {})
         if chunk.number in pieces:
@@ -122,7 +122,7 @@ class Assembly:
         return None
 
     def forget(self, up_to: int) -> None:
-        """Drop versions that nobody needs any more."""
+        """Drop versions that are no longer needed."""
         for version in [version for version in self._pieces if version <= up_to]:
             del self._pieces[version]
 

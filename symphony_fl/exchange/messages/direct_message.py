@@ -2,9 +2,9 @@
 
     delivery = "SFD1" | run (16 bytes) | round (u32) | length of the body (u32), big-endian | body
 
-The body is a bundle (`bundle.py`) of envelopes, letters or a parcel, labelled 0, 1, 2, ... Who sent it is not in it:
-the connection was made under the sender's own key. The receiver answers `ACCEPTED`, or closes the connection with the
-name of a refusal; the four letters name the version.
+The body is a bundle (`bundle.py`) of envelopes and task messages, or of one sealed box, labelled 0, 1, 2, ... It does
+not name its sender: the connection was made under the sender's own key. The receiver answers `ACCEPTED`, or closes the
+connection with the name of a refusal. "SFD1" names the version.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Pieces of mail <-> parcel: all that one agent has for one neighbour, so that whoever carries it reads nothing.
+"""Pieces of mail <-> sealed box: all that one agent has for one neighbour, encrypted so that no carrier can read it.
 
-    parcel = version (1 byte) | hint of the recipient (4) | nonce: sequence (4, big-endian), random (8)
-           | pieces, encrypted by ChaCha20-Poly1305 | tag (16)
+    box = version (1 byte) | hint of the recipient (4) | nonce: sequence (4, big-endian), random (8)
+        | pieces, encrypted by ChaCha20-Poly1305 | tag (16)
 
 The key is HKDF-SHA256 of the X25519 secret of the two agents (`key_agreement.py`) with the run, the sender and the
-recipient as its context: a parcel of another run, another sender, for another recipient, or sent back along its own
-edge, is under another key. The sequence number is part of the nonce, so the tag vouches for it, and the receiver
-decides by it what is new; whoever relabels, repeats or reorders parcels changes nothing. Who sent it is not in the
-parcel: the carrier's label says whose key to try, and a wrong label fails as a forgery does.
+recipient as its context. A box of another run or another sender, for another recipient, or sent back along its own
+edge is under another key. The sequence number is part of the nonce, so the tag authenticates it, and the receiver uses
+it to tell which boxes are new. Relabelling, repeating or reordering boxes changes nothing. The box does not name its
+sender: the carrier's label says whose key to try, and a wrong label fails as a forgery does.
 
-Inside lie envelopes and letters as their authors signed them, so a neighbour that forwards one cannot change it either.
-33 bytes per parcel, and 3 to 5 per piece. Keys last as long as the identities: there is no forward secrecy beyond
-`rotation.py`. What shows is who gives how many bytes to whom, and when.
+A box holds envelopes and task messages as their authors signed them, so a neighbour that forwards one cannot change it
+either. Overhead: 33 bytes per box, and 3 to 5 per piece. Keys last as long as the identities: there is no forward
+secrecy beyond `rotation.py`. A carrier still sees who sends how many bytes to whom, and when.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from symphony_fl.identity.did_key import IdentityError, public_key_from_did, pub
 from symphony_fl.identity.key_agreement import shared_secret
 
 VERSION = 0xE1
-"""No envelope begins so, since its header would be too long, and no letter does."""
+"""No envelope begins with this byte, since its header would be too long, and no task message does."""
 VERSIONS = range(0xE0, 0xF0)
-"""First bytes kept for this and later versions of parcels."""
+"""First bytes reserved for this and later versions of sealed boxes."""
 HINT_BYTES = 4
 SEQUENCE_BYTES = 4
 NONCE_BYTES = 12
@@ -68,18 +68,18 @@ class SealedBoxes:
         ] = {}  # public key -> X25519 secret: an elliptic-curve operation each
 
     def seal(self, recipient: str, sequence: int, pieces: Sequence[bytes]) -> bytes:
-        """One parcel for one neighbour.
+        """One sealed box for one neighbour.
 
         Parameters
         ----------
         recipient : did:key.
-        sequence : above that of every earlier parcel on this edge, below 2^31.
-        pieces : envelopes and letters, at most 4096.
+        sequence : above that of every earlier box on this edge, below 2^31.
+        pieces : envelopes and task messages, at most 4096.
 
         Raises
         ------
         IdentityError
-            Nobody can agree on a key with that recipient.
+            No key agreement with that recipient is possible.
         ValueError
             A sequence out of range, too many pieces or bytes.
         """
@@ -88,7 +88,7 @@ class SealedBoxes:
         theirs = public_key_from_did(recipient)
         plain = pack_bundle({str(place): piece for place, piece in enumerate(pieces)})
         if len(plain) + OVERHEAD > PARCEL_LIMIT:
-            raise ValueError(f"a parcel of {len(plain) + OVERHEAD} bytes: at most {PARCEL_LIMIT}")
+            raise ValueError(f"a sealed box of {len(plain) + OVERHEAD} bytes: at most {PARCEL_LIMIT}")
         head = bytes([VERSION]) + _hint(theirs)
         # A round that was killed and is sealed again has the same number: eight random bytes keep nonces apart.
         nonce = sequence.to_bytes(SEQUENCE_BYTES, "big") + os.urandom(NONCE_BYTES - SEQUENCE_BYTES)
@@ -96,7 +96,7 @@ class SealedBoxes:
         return head + nonce + cipher.encrypt(nonce, plain, head)
 
     def open(self, data: bytes, sender: str, most: int) -> tuple[int, list[bytes]]:
-        """(sequence, pieces) of a parcel that `sender` sealed for this agent. Whether it is new is for the caller.
+        """(sequence, pieces) of a box that `sender` sealed for this agent. The caller checks whether it is new.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class SealedBoxes:
             raise refusals.Oversized(f"{len(data)} bytes, at most {PARCEL_LIMIT}")
         if data[:1] != bytes([VERSION]):
             if data and data[0] in VERSIONS:
-                raise refusals.WrongVersion(f"parcel of version {data[0]:#x}, this is {VERSION:#x}")
+                raise refusals.WrongVersion(f"sealed box of version {data[0]:#x}, this is {VERSION:#x}")
             raise refusals.NotSealed("not encrypted for this agent, where the run demands it")
         if len(data) < OVERHEAD:
             raise refusals.Truncated(f"{len(data)} bytes")
@@ -129,7 +129,7 @@ class SealedBoxes:
             raise refusals.BadSeal(f"not sealed by {sender} for this agent and this run") from None
         sequence = int.from_bytes(nonce[:SEQUENCE_BYTES], "big")
         if sequence > most:
-            raise refusals.FromTheFuture(f"parcel {sequence}, the run is at {most} at most")
+            raise refusals.FromTheFuture(f"sealed box {sequence}, the run is at {most} at most")
         return sequence, list(unpack_bundle(plain, MAX_PIECES).values())
 
     def _cipher(self, theirs: bytes, *, sender: bytes, recipient: bytes) -> ChaCha20Poly1305:
@@ -141,5 +141,5 @@ class SealedBoxes:
 
 
 def _hint(public_key: bytes) -> bytes:
-    """By this a parcel that was misdirected is told from one that was forged; nothing is trusted for it."""
+    """Tells a misdirected box from a forged one; it is trusted for nothing else."""
     return hashlib.sha256(public_key).digest()[:HINT_BYTES]

@@ -1,12 +1,12 @@
-"""Tasks <-> letter: what one agent shows its neighbours of its own making (section 5.1, "broadcasting selected tasks or
-evaluations to peers, allowing for cooperative benchmarking"), as signed bytes.
+"""Tasks <-> task message: tasks of one agent's own making for its neighbours, as signed bytes (section 5.1,
+"broadcasting selected tasks or evaluations to peers, allowing for cooperative benchmarking").
 
-    letter = mark (4 bytes) | body (msgpack) | signature (64 bytes)
-    body   = [version, run hint, sender hint, round, [[skill, difficulty, text, success rate, attempts], ...]]
+    message = mark (4 bytes) | body (msgpack) | signature (64 bytes)
+    body    = [version, run hint, sender hint, round, [[skill, difficulty, text, success rate, attempts], ...]]
 
-A task travels as the text that its sender's model wrote, never with an answer: whoever opens the letter reads the text
-with an executor of its own. Only the canonical encoding is read. The Ed25519 signature is over a domain separator, the
-full digest of the run and every byte before it, so that no letter passes for an envelope or for another run's.
+A task travels as the text that its sender's model wrote, never with an answer: the receiver reads the text with an
+executor of its own. Only the canonical encoding is accepted. The Ed25519 signature is over a domain separator, the full
+digest of the run and every byte before it, so that no task message passes for an envelope or for another run's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from symphony_fl.identity.signatures import (
 
 VERSION = 1
 MARK = b"SFTL"
-"""What a letter begins with. As the length of an envelope's header it would be out of range."""
+"""The first bytes of a task message. As the length of an envelope's header they would be out of range."""
 MAX_TASKS = 32
 MAX_TEXT = 512  # bytes of UTF-8
 MAX_SKILL = 32  # bytes of UTF-8
@@ -64,7 +64,7 @@ class SharedTask:
 
 @dataclass(frozen=True)
 class TaskMessage:
-    """A letter that was opened. sender: did:key. round: the sender's. tasks: in its order."""
+    """A task message that was opened. sender: did:key. round: the sender's. tasks: in its order."""
 
     sender: str
     round: int
@@ -72,12 +72,12 @@ class TaskMessage:
 
 
 def is_task_message(data: bytes) -> bool:
-    """Whether these bytes claim to be a letter, and so are no envelope."""
+    """Whether these bytes claim to be a task message, and so are no envelope."""
     return data.startswith(MARK)
 
 
 def fitting(tasks: Sequence[SharedTask]) -> list[SharedTask]:
-    """The tasks that one letter can hold, in their order, without those too long and what comes after the limit."""
+    """The tasks that fit one message, in their order, without tasks that are too long and those after the limit."""
     room = LETTER_LIMIT - _AROUND - _HEAD
     kept: list[SharedTask] = []
     for task in tasks:
@@ -111,25 +111,25 @@ def seal_task_message(run: bytes, private_key: bytes, round: int, tasks: Sequenc
     try:
         _tasks(rows)
     except refusals.Refusal as error:
-        raise ValueError(f"tasks of a letter: {error}") from None
+        raise ValueError(f"tasks of a message: {error}") from None
     sender = sender_hint(public_key_of(private_key))
     body = MARK + pack([VERSION, run[:HINT_BYTES], sender, round, rows])
     signature = load_private_key(private_key).sign(signed_message(_DOMAIN, run, body))
     if len(body) + len(signature) > LETTER_LIMIT:
-        raise ValueError(f"a letter of {len(body) + len(signature)} bytes: at most {LETTER_LIMIT}")
+        raise ValueError(f"a task message of {len(body) + len(signature)} bytes: at most {LETTER_LIMIT}")
     return body + signature
 
 
 def open_task_message(
     data: bytes, run: bytes, senders: Collection[str], newest: Mapping[str, int], max_round: int
 ) -> TaskMessage:
-    """The tasks inside a letter, once every check has passed. What they ask is still to be read by an executor.
+    """The tasks inside a message, once every check has passed. An executor still has to read what they ask.
 
     Parameters
     ----------
     run : 16-byte digest of the run.
-    senders : did:keys from whom letters may come.
-    newest : per sender the newest round a letter was opened of.
+    senders : did:keys from which task messages are accepted.
+    newest : per sender the newest round of which a task message was opened.
     max_round : the highest the run can have reached.
 
     Raises
@@ -142,7 +142,7 @@ def open_task_message(
     if len(data) <= _AROUND:
         raise refusals.Truncated(f"{len(data)} bytes, more than {_AROUND} are needed")
     if not is_task_message(data):
-        raise refusals.Malformed("no letter: does not begin with the mark")
+        raise refusals.Malformed("no task message: does not begin with the mark")
     head, round, tasks = _read(data[len(MARK) : -SIGNATURE_BYTES])
     if head[0] != run[:HINT_BYTES]:
         raise refusals.WrongRun("of another run")
@@ -157,21 +157,21 @@ def open_task_message(
 
 def _read(body: bytes) -> tuple[tuple[bytes, bytes], int, tuple[SharedTask, ...]]:
     """((run hint, sender hint), round, tasks) behind canonical bytes."""
-    fields = unpack(body, "letter", VERSION)
+    fields = unpack(body, "task message", VERSION)
     if len(fields) != 5:
-        raise refusals.Malformed(f"letter: {len(fields)} fields, expected 5")
+        raise refusals.Malformed(f"task message: {len(fields)} fields, expected 5")
     _, run, sender, round, rows = fields
     for hint, length in ((run, HINT_BYTES), (sender, SENDER_HINT_BYTES)):
         if not isinstance(hint, bytes) or len(hint) != length:
-            raise refusals.Malformed(f"letter: a hint is not {length} bytes")
+            raise refusals.Malformed(f"task message: a hint is not {length} bytes")
     if type(round) is not int or not 0 <= round < ROUND_LIMIT:
-        raise refusals.Malformed("letter: the round is out of range")
+        raise refusals.Malformed("task message: the round is out of range")
     return (run, sender), round, _tasks(rows)
 
 
 def _tasks(rows: Any) -> tuple[SharedTask, ...]:
     if not isinstance(rows, list):
-        raise refusals.Malformed("letter: the tasks are no list")
+        raise refusals.Malformed("task message: the tasks are no list")
     if len(rows) > MAX_TASKS:
         raise refusals.TooMany(f"{len(rows)} tasks, at most {MAX_TASKS}")
     return tuple(map(_task, rows))
@@ -179,7 +179,7 @@ def _tasks(rows: Any) -> tuple[SharedTask, ...]:
 
 def _task(row: Any) -> SharedTask:
     if not isinstance(row, list) or [type(part) for part in row] != [str, int, str, float, int]:
-        raise refusals.Malformed("letter: a task is not (skill, difficulty, text, success, attempts)")
+        raise refusals.Malformed("task message: a task is not (skill, difficulty, text, success, attempts)")
     skill, difficulty, text, success, attempts = row
     for what, value, most in (("skill", skill, MAX_SKILL), ("text", text, MAX_TEXT)):
         if len(value.encode()) > most:
@@ -188,6 +188,6 @@ def _task(row: Any) -> SharedTask:
         raise refusals.NotFinite(f"success = {success}")
     if not (0 <= difficulty <= MAX_DIFFICULTY and 0 <= success <= 1 and 1 <= attempts <= MAX_ATTEMPTS):
         raise refusals.Malformed(
-            f"letter: difficulty = {difficulty}, success = {success} or attempts = {attempts} is out of range"
+            f"task message: difficulty = {difficulty}, success = {success} or attempts = {attempts} is out of range"
         )
     return SharedTask(skill, difficulty, text, success, attempts)

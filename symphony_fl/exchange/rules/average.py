@@ -5,9 +5,9 @@ Values of the adapter travel, at a mask that both ends share. With q_i what agen
     theta_i <- theta_i + alpha * sum over neighbours j of w_ij (q_j - q_i)      at the entries of the mask.
 
 Departures from the plain average sum_j w_ij theta_j, and why:
- - q_i, not theta_i, is subtracted: what j gains from i is exactly what i loses to j, so with symmetric weights the
-   network's mean stays what it was under any coding (Carli et al. 2010, "Gossip consensus algorithms via quantized
-   communication"); the coding's error stays on its own agent.
+ - q_i, not theta_i, is subtracted: what j gains from i is exactly what i loses to j. So with symmetric weights any
+   coding preserves the network's mean (Carli et al. 2010, "Gossip consensus algorithms via quantized communication").
+   The coding's error stays on its own agent.
  - An absent neighbour's term is left out: its weight stays on oneself, and the sum still keeps the mean as long as the
    absence is mutual.
  - Where j's mask is not one's own (other rounds, data-dependent selections) theta_i stands in for q_i: still

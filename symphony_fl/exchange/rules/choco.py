@@ -11,9 +11,9 @@ It reaches the exact mean for any contracting C (top-k, sign, few bits), if gamm
 5 % gamma 0.5 learns and 1.0 collapses. With symmetric weights the network's mean is kept whatever C does.
 
 Departures: weights are those of the round's graph, so each neighbour's copy is kept by itself rather than their
-weighted sum. Copies agree only if every difference arrives once and in order: mail that is late is applied when it
-comes; mail that is lost leaves a neighbour's copy wrong by what it carried, so the mailbox must keep what it could
-not deliver. With masks gamma must be about the density: a copy is as old as its entry's last visit.
+weighted sum. Copies agree only if every difference arrives once and in order. Late mail is applied when it comes. Lost
+mail leaves a neighbour's copy wrong by its content, so the mailbox must keep what it could not deliver. With masks
+gamma must be about the density: a copy is as old as its entry's last visit.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class MeanOfSenders:
 
 
 def _mean(entry: _Open) -> np.ndarray:
-    """Sum over count where somebody sent, rounded to the grid; whole-number arithmetic, so alike everywhere."""
+    """Sum over count where an agent sent, rounded to the grid; integer arithmetic, so the same on every machine."""
     counts = np.maximum(entry.counts, 1)
     mean: np.ndarray = (entry.sums + counts // 2) // counts
     return mean

@@ -3,17 +3,17 @@
 Shared state with error feedback (as DoubleSqueeze, Tang et al. 2019, and SparseLoCo, Sarfi et al. 2025, do with a
 server or an all-reduce), without either. In every round agent i
 
-    starts from        S_i = theta_0 + eta * pool of all updates it has had     (see `pool.py`)
+    starts from        S_i = theta_0 + eta * pool of all updates received       (see `combiners.py`)
     learns             theta_i, and owes    o_i = (theta_i - S_i) + residual_i
     sends              q_i = C(o_i) at the selected entries, and keeps residual_i = o_i - q_i
 
-and passes on, as they are, the signed envelopes it had not seen. Each is one round older with every hop, so a hop
-limit is an age limit: nothing is forwarded that is `hops` rounds old. Sums are exact whole numbers (`fixed_point.py`):
-two agents that have had the same updates hold the same S to the last bit, in whatever order those came, after a
-partition of the graph too (as long as it was shorter than the window); an update that comes twice counts once.
+and forwards, unchanged, the signed envelopes it had not seen. Each is one round older with every hop, so a hop limit is
+an age limit: no envelope is forwarded that is `hops` rounds old. Sums are exact integers (`fixed_point.py`): two agents
+that have received the same updates hold the same S to the last bit, in any order. That also holds after a partition of
+the graph shorter than the window. An update that comes twice counts once.
 
-What an agent did not send stays its own: with `keep` it also starts from S_i + residual_i, and so specialises.
-Bytes per agent grow with N here, since everybody hears everybody; neighbour rules' do not.
+What an agent did not send stays its own: with `keep` it starts from S_i + residual_i, and so specialises.
+Bytes per agent grow with N, since every agent receives every update; with the neighbour rules they do not.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Epidemic:
     Parameters
     ----------
     size : P.
-    number : the agent's own number; its updates count like everybody's. pool: how updates become one change
-        (`pool.py`, `robust_combiners.py`), fresh.
+    number : the agent's own number; its updates count like every other agent's. pool: how updates become one change
+        (`combiners.py`, `robust_combiners.py`), fresh.
     eta : outer step size, above 0; 1 takes the pool as it is.
     keep : start rounds from S + residual rather than from S.
     window : rounds for which an update may be late.

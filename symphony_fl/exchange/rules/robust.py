@@ -2,9 +2,9 @@
 
  - `Clipped`: ClippedGossip (He, Karimireddy and Jaggi 2022, "Byzantine-Robust Decentralized Learning via
    ClippedGossip"): each neighbour's distance to oneself is clipped to a radius tau before the rule sees it, so that
-   no sender moves the receiver by more than w_ij tau. The paper's tau needs the honest neighbours' variance; here
+   no sender moves the receiver by more than w_ij tau. The paper's tau needs the honest neighbours' variance. Here
    it is `factor` times the larger of one's own last move and the lower median of the neighbours' distances, which a
-   minority cannot raise; so it wants all mail of a round at once.
+   minority cannot raise. So it needs all mail of a round at once.
  - `Middle`: coordinate-wise median or trimmed mean over oneself and the neighbours (Yin et al. 2018,
    "Byzantine-Robust Distributed Learning"). With two neighbours the median of three tolerates one hostile.
 

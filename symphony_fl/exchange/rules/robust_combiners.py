@@ -1,4 +1,4 @@
-"""Pools for `epidemic` that no hostile minority can pull far (what a pool is: `pool.py`).
+"""Pools for `epidemic` that no hostile minority can pull far (what a pool is: `combiners.py`).
 
 - clip: as agents, once every update longer than `clip` times the round's lower median length is cut to that, so that
   one sender cannot outweigh the others (norm clipping, Sun et al. 2019, "Can You Really Backdoor Federated Learning?";
