@@ -279,7 +279,7 @@ def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: 
     )
 
 
-@pytest.mark.slow  # in step it is fast: tests/clients/agents/test_edge_encryption.py, tests/end_to_end/test_encryption.py
+@pytest.mark.slow  # in step it is fast: test_edge_encryption.py, end_to_end/test_encryption.py
 @pytest.mark.parametrize("rule", ["epidemic", "choco"])
 def test_encrypted_edges_change_no_number_out_of_step(play: Play, tmp_path: Path, rule: str) -> None:
     """Neither where updates are passed on nor where they are not; a lost reply is asked for again."""
