@@ -21,7 +21,14 @@ from clients.home.home import Home, State
 from clients.protocol.report import AgentError as AgentError
 from clients.protocol.report import Report as Report
 from symphony_fl.build.asynchrony import kept_outboxes
-from symphony_fl.build.learners import recipe_learner, recipe_memory, recipe_policy, recipe_reward
+from symphony_fl.build.learners import (
+    begun_with,
+    recipe_learner,
+    recipe_memory,
+    recipe_policy,
+    recipe_reward,
+    recipe_start,
+)
 from symphony_fl.config.learning import SharedRewardOptions
 from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import digest
@@ -48,11 +55,11 @@ class Agent:
         self.recipe = recipe
         self.policy = recipe_policy(recipe)
         self.outboxes = kept_outboxes(recipe)
-        initial = self.policy.initial(recipe.seed)  # also draws what stays frozen, the same on every agent
+        initial = recipe_start(recipe, self.policy)  # also draws what stays frozen, the same on every agent
         self.initial = initial
         loaded, self.damage = home.open()  # what had to be put right in the home, until it is reported
         self.state = loaded if loaded is not None else State(adapter=initial)
-        base, layout = self.policy.base.digest, self.policy.layout
+        base, layout = begun_with(recipe, self.policy.base.digest, initial), self.policy.layout
         self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
         self.letters = TaskSharing(self.exchange.key, self.exchange.session.run, recipe)
         known = (home.rotations(), recipe.agents, home.pins())

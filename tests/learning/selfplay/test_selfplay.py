@@ -44,6 +44,12 @@ def fresh(base: Base) -> Policy:
     return policy
 
 
+def taught(base: Base) -> Policy:
+    policy = fresh(base)
+    TAUGHT.teach(PolicyGradient(policy, SETTINGS))
+    return policy
+
+
 @given(st.sampled_from(SYMBOLIC + LONG + FAR), st.integers(0, 2**31), st.data())
 def test_every_question_that_is_generated_can_be_proposed(
     skill: SymbolicSkill, seed: int, data: st.DataObject
@@ -133,8 +139,8 @@ def test_a_free_proposer_needs_something_to_ask(base: Base) -> None:
 def test_a_free_proposer_is_taught_its_form_and_trained(base: Base, tmp_path: Path) -> None:
     policy, memory = fresh(base), Memory(tmp_path / "m.sqlite", capacity=1000)
     free = replace(PLAY, free=True)
-    taught = replace(TAUGHT, steps=200, free=True)
-    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1, taught)
+    replace(TAUGHT, steps=200, free=True).teach(PolicyGradient(policy, SETTINGS))
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1)
     report = learner.improve(1, 2)
     memory.close()
     assert report.figures["proposals/valid"] > 0.3 and report.attempts
@@ -151,8 +157,8 @@ class Shouted:
 
 
 def play(base: Base, folder: Path, rounds: int, seed: int = 1) -> tuple[Policy, list[LearnReport]]:
-    policy, memory = fresh(base), Memory(folder / f"{seed}-{rounds}.sqlite", capacity=1000)
-    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed, TAUGHT)
+    policy, memory = taught(base), Memory(folder / f"{seed}-{rounds}.sqlite", capacity=1000)
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed)
     reports = [learner.improve(round, 2) for round in range(1, rounds + 1)]
     memory.close()
     return policy, reports
@@ -181,13 +187,12 @@ def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
         t.prompt: replace(t, origin="received") for t in (SYMBOLIC[4].generate(rng, 5) for _ in range(6))
     }
     learner = SelfPlay(
-        fresh(base),
+        taught(base),
         SYMBOLIC[:3],
         memory,
         SETTINGS,
         replace(PLAY, share=5),
         1,
-        TAUGHT,
         received=[*drawn.values()],
     )
     report = learner.improve(1, 2)
