@@ -22,7 +22,6 @@ from clients.protocol.report import AgentError as AgentError
 from clients.protocol.report import Report as Report
 from symphony_fl.build.asynchrony import kept_outboxes
 from symphony_fl.build.learners import (
-    begun_with,
     recipe_learner,
     recipe_memory,
     recipe_policy,
@@ -55,12 +54,11 @@ class Agent:
         self.recipe = recipe
         self.policy = recipe_policy(recipe)
         self.outboxes = kept_outboxes(recipe)
-        initial = recipe_start(recipe, self.policy)  # also draws what stays frozen, the same on every agent
-        self.initial = initial
+        self.initial, base = recipe_start(recipe, self.policy)  # the same on every agent
         loaded, self.damage = home.open()  # what had to be put right in the home, until it is reported
-        self.state = loaded if loaded is not None else State(adapter=initial)
-        base, layout = begun_with(recipe, self.policy.base.digest, initial), self.policy.layout
-        self.exchange = Exchange(home.key(), number, recipe, run, base, layout, initial, self.state.arrays)
+        self.state = loaded if loaded is not None else State(adapter=self.initial)
+        begun = base, self.policy.layout, self.initial
+        self.exchange = Exchange(home.key(), number, recipe, run, *begun, self.state.arrays)
         self.letters = TaskSharing(self.exchange.key, self.exchange.session.run, recipe)
         known = (home.rotations(), recipe.agents, home.pins())
         self.known_keys = KnownKeys(self.state, number, self.did, *known)
@@ -286,8 +284,7 @@ class Agent:
                 round, [Episode(a.task, a.text, a.reward, a.policy, round) for a in report.attempts]
             )
         tried = [attempt.task.difficulty for attempt in report.attempts]
-        if tried:
-            self.metrics["difficulty"] = sum(tried) / len(tried)
+        self.metrics |= self.memory.figures() | ({"difficulty": sum(tried) / len(tried)} if tried else {})
 
     def _count(self, figures: Mapping[str, float]) -> None:
         """Into the metrics; what several parts refuse under one name is added up."""

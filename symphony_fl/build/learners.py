@@ -73,23 +73,26 @@ def recipe_policy(recipe: Recipe) -> Policy:
     )
 
 
-def recipe_start(recipe: Recipe, policy: Policy) -> np.ndarray:
-    """theta_0, the adapter that every agent of the run begins with, float32 [P].
+def recipe_start(recipe: Recipe, policy: Policy) -> tuple[np.ndarray, bytes]:
+    """theta_0, the adapter that every agent of the run begins with, float32 [P], and what envelopes name as the base of
+    their changes, 16 bytes.
 
-    Where a model must be taught the form of a proposal, that is part of it. Taught once per machine, see
-    `common_start.py`.
+    Where a model must be taught the form of a proposal, that is part of theta_0, once per machine (`common_start.py`).
+    Training may round differently on another processor, so the base is then the base model's digest with theta_0's.
     """
     options = recipe.selfplay
     if not isinstance(options, SelfPlayOptions) or not options.bootstrap:
-        return policy.initial(recipe.seed)
+        return policy.initial(recipe.seed), policy.base.digest
     from symphony_fl.learning.selfplay.bootstrap import Bootstrap
     from symphony_fl.learning.selfplay.common_start import common_start
 
     install_sources(recipe)
     teachers = [skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)]
     free = isinstance(options, FreeOptions)
-    bootstrap = Bootstrap(teachers, options.bootstrap, options.bootstrap_batch, recipe.seed, free)
-    return common_start(policy, recipe.seed, bootstrap, grpo_settings(recipe), start_name(recipe))
+    batch, rate = options.bootstrap_batch, options.bootstrap_rate
+    bootstrap = Bootstrap(teachers, options.bootstrap, batch, recipe.seed, free, rate)
+    start = common_start(policy, recipe.seed, bootstrap, grpo_settings(recipe), start_name(recipe))
+    return start, hashlib.sha256(policy.base.digest + digest(start)).digest()[:DIGEST_BYTES]
 
 
 def start_name(recipe: Recipe) -> str:
@@ -97,28 +100,13 @@ def start_name(recipe: Recipe) -> str:
     options, learner = recipe.selfplay, recipe.learner
     if not isinstance(options, SelfPlayOptions) or not options.bootstrap:
         return ""
-    taught = [options.name, options.bootstrap, options.bootstrap_batch, recipe.seed, recipe.tasks.skills]
-    settings = [
-        learner.learning_rate,
-        learner.beta1,
-        learner.beta2,
-        learner.weight_decay,
-        learner.max_grad_norm,
-    ]
+    taught = [options.name, options.bootstrap, options.bootstrap_batch, options.bootstrap_rate]
+    asked = [recipe.seed, recipe.tasks.skills]
+    settings = [learner.beta1, learner.beta2, learner.weight_decay, learner.max_grad_norm]
     sampling = [learner.max_new_tokens, learner.temperature]
     model = [recipe.model.model_dump(), recipe.adapter.model_dump()]
-    text = json.dumps([taught, settings, sampling, model], sort_keys=True)
+    text = json.dumps([taught, asked, settings, sampling, model], sort_keys=True)
     return f"start-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def begun_with(recipe: Recipe, base: bytes, start: np.ndarray) -> bytes:
-    """What envelopes name as the base of their changes, 16 bytes: the base model, with theta_0 where it was taught.
-
-    An adapter that is drawn from the seed alone is the same everywhere; one that was trained may differ by processor.
-    """
-    if not isinstance(recipe.selfplay, SelfPlayOptions) or not recipe.selfplay.bootstrap:
-        return base
-    return hashlib.sha256(base + digest(start)).digest()[:DIGEST_BYTES]
 
 
 def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:

@@ -171,6 +171,9 @@ class SelfPlayOptions(ComponentOptions):
         100, "supervised steps that teach the form of a proposal, part of the common start", low=0
     )
     bootstrap_batch: int = option(32, "texts per step of it, half of them proposals", low=2, high=4096)
+    bootstrap_rate: float = option(
+        0.01, "AdamW's learning rate at its first step; falls to 0", above=0, high=1
+    )
     group: int = option(4, "proposals per skill and difficulty drawn", low=2)
     weight: float = option(0.1, "of the proposer's loss beside the solver's", low=0, high=10)
     most: float = option(

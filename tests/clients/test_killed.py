@@ -20,6 +20,7 @@ SMALL = (
 CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "strategy.momentum=0.3"))
 RUNS = {
     "given_tasks": ("given_tasks", ()),
+    "default": ("default", ("learner.prompts=4",)),
     "gossip": ("gossip", ()),
     "choco": ("gossip", ("exchange.rule=choco",)),
     "clipped delta": ("gossip", ("exchange.rule=delta", "exchange.robust=clip")),

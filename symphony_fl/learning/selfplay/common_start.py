@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # raise when the bootstrap's steps, a skill's questions or its form of proposals change
 _FILE = "adapter.npy"
-_SETTINGS = ("learning_rate", "betas", "weight_decay", "max_grad_norm", "max_new_tokens", "temperature")
+_SETTINGS = ("betas", "weight_decay", "max_grad_norm", "max_new_tokens", "temperature")
 
 
 def common_start(
@@ -92,7 +92,7 @@ def start_digest(policy: Policy, initial: np.ndarray, bootstrap: Bootstrap, sett
         "layout": policy.layout.digest.hex(),
         "adapter": [policy.kind, policy.alpha, hashlib.sha256(initial.tobytes()).hexdigest()],
         "skills": [[skill.name, list(skill.difficulties)] for skill in bootstrap.skills],
-        "bootstrap": [bootstrap.steps, bootstrap.batch, bootstrap.seed, bootstrap.free],
+        "bootstrap": [bootstrap.steps, bootstrap.batch, bootstrap.seed, bootstrap.free, bootstrap.rate],
         "settings": {name: getattr(settings, name) for name in _SETTINGS},
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:24]

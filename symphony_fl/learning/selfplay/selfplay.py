@@ -8,7 +8,7 @@ A step:
     drawn until the batch is full of distinct tasks, up to `most` times as many proposals as it holds
  3. the solver answers every distinct task `samples` times; the answers are verified
  4. a proposal earns its learnability 4 p (1 - p), p being the solver's success rate: 0 for what is solved always or
-    never, 1 at one half; divided by the square root of how often it was written in this step; -1/2 where it is no task
+    never, 1 at one half; divided by the square root of how often it was written in this round; -1/2 where it is no task
  5. one optimizer step on both: the solver's group-relative advantages, and the proposer's, relative to its cell
 
 The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
@@ -214,7 +214,7 @@ class SelfPlay:
         found: list[Task | None] = []
         missing, left = wanted, round(self.play.most * wanted)
         while missing > 0 and left > 0:
-            asked = proposer.requests(rng, min(missing, left))
+            asked = proposer.requests(rng, min(missing, left), _to_solve(found))
             rollout = self.gradient.sample([request.prompt for request in asked], 1, seed + len(drafts))
             drafts.append(
                 _Draft(

@@ -21,7 +21,7 @@ Drawn over all cells at once, a skill of three levels got a third of the tasks o
 
 - with probability ``floor`` uniformly over all levels. So every cell, closed ones included, always has at least
   ``floor / levels`` of its skill: nothing the agent could do meanwhile goes unnoticed.
-- otherwise an open one with a probability proportional to freshness and to the square of learnability, as in
+- otherwise an open one with a probability proportional to the squares of learnability and freshness, as in
   prioritized level replay (Jiang et al., arXiv 2010.03934, there on ranks). Counts are to be discounted by age, since
   the agent changes: what was not tried for long goes back to the prior, and is tried again.
 
@@ -107,7 +107,7 @@ class Curriculum:
         open_C = np.array([level in self.open[name] for name, level in self.cells])
         worth_C = np.array([learnability(counts.get(cell, _NOTHING)) for cell in self.cells]) ** _POWER
         if by == "skill" and samples:
-            worth_C *= [freshness(counts.get(cell, _NOTHING), samples) for cell in self.cells]
+            worth_C *= np.square([freshness(counts.get(cell, _NOTHING), samples) for cell in self.cells])
         self.weights_C = np.where(open_C, worth_C, 0.0)
         self.weights_C /= self.weights_C.sum()  # a skill's lowest level is never closed
 
@@ -123,12 +123,17 @@ class Curriculum:
         cells = [self.cells[place] for place in self.draw(rng, n)]
         return [draw_training_task(self.skills[name], rng, self.exclude, level) for name, level in cells]
 
-    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """The places in ``cells`` of ``n`` draws, int64 [n]: by weight, a few replaced by uniform ones."""
+    def draw(self, rng: np.random.Generator, n: int, had: Mapping[str, float] | None = None) -> np.ndarray:
+        """The places in ``cells`` of ``n`` draws, int64 [n].
+
+        Parameters
+        ----------
+        had
+            How many draws' worth each skill has had already, by skill: the one that has had least comes next.
+        """
         if self.by == "skill":
             names = list(self.skills)
-            rest = rng.permutation(len(names))[: n % len(names)]
-            skill_n = rng.permutation([*range(len(names))] * (n // len(names)) + rest.tolist())
+            skill_n = rng.permutation(_least_first(rng, [(had or {}).get(name, 0.0) for name in names], n))
             place_n = np.zeros(n, dtype=np.int64)
             for number, name in enumerate(names):
                 mine = np.flatnonzero(skill_n == number)
@@ -146,6 +151,16 @@ class Curriculum:
             1 - self.floor
         ) * weights_C / weights_C.sum() + self.floor * own_C / own_C.sum()
         return chances
+
+
+def _least_first(rng: np.random.Generator, had: Sequence[float], n: int) -> np.ndarray:
+    """``n`` numbers of skills, int64 [n]: always the one that has had least so far, by chance among equals."""
+    had_S, chosen = np.array(had), []
+    order = rng.permutation(len(had_S))
+    for _ in range(n):
+        chosen.append(order[np.argmin(had_S[order])])
+        had_S[chosen[-1]] += 1
+    return np.array(chosen, dtype=np.int64)
 
 
 def learnability(counts: Counts) -> float:

@@ -53,16 +53,17 @@ def test_it_is_built_once_and_differs_by_all_it_depends_on(tmp_path: Path, built
     first = common_start(policy, 0, TAUGHT, SETTINGS, cache=tmp_path)
     assert built == [1] and np.array_equal(policy.get(), mine), "the adapter in the policy is left as it was"
     assert np.array_equal(
-        first, common_start(policy, 0, TAUGHT, replace(SETTINGS, prompts=4), cache=tmp_path)
+        first,
+        common_start(policy, 0, TAUGHT, replace(SETTINGS, prompts=4, learning_rate=1.0), cache=tmp_path),
     )
-    assert built == [1], "the batch of the learner is not the bootstrap's"
+    assert built == [1], "batch and rate of the learner are not the bootstrap's"
     assert not np.array_equal(first, policy.initial(0))
     others = [
         common_start(policy, 1, TAUGHT, SETTINGS, cache=tmp_path),
         common_start(policy, 0, replace(TAUGHT, seed=2), SETTINGS, cache=tmp_path),
         common_start(policy, 0, replace(TAUGHT, batch=6), SETTINGS, cache=tmp_path),
         common_start(policy, 0, replace(TAUGHT, skills=SYMBOLIC[1:3]), SETTINGS, cache=tmp_path),
-        common_start(policy, 0, TAUGHT, replace(SETTINGS, learning_rate=1e-3), cache=tmp_path),
+        common_start(policy, 0, replace(TAUGHT, rate=1e-3), SETTINGS, cache=tmp_path),
     ]
     assert len({other.tobytes() for other in (first, *others)}) == 6
     (tmp_path / "again").mkdir()
@@ -92,7 +93,7 @@ def test_all_agents_begin_with_it_and_build_it_once(
     assert {agent.exchange.session.base for agent in agents} != {policy.base.digest}, "envelopes name it"
     assert np.array_equal(agents[0].exchange.start(agents[0].state.adapter), agents[1].initial)
     other = load_recipe("default", [*FEW, "seed=7"])
-    assert not np.array_equal(recipe_start(other, policy), agents[0].initial)
+    assert not np.array_equal(recipe_start(other, policy)[0], agents[0].initial)
     assert built == [recipe.seed, 7] and start_name(other) != start_name(recipe)
     for agent in agents:
         agent.close()
@@ -103,4 +104,5 @@ def test_given_tasks_begin_with_the_adapter_that_is_drawn(built: list[int]) -> N
         assert start_name(load_recipe(name)) == ""
     recipe = load_recipe("given_tasks")
     policy = recipe_policy(recipe)
-    assert np.array_equal(recipe_start(recipe, policy), policy.initial(recipe.seed)) and built == []
+    start, named = recipe_start(recipe, policy)
+    assert np.array_equal(start, policy.initial(recipe.seed)) and named == policy.base.digest and built == []

@@ -90,7 +90,8 @@ def test_reasons() -> None:
 
 def test_a_proposal_earns_its_learnability_shared_among_duplicates() -> None:
     a, b, c = (Task("reverse", f"<reverse>{text}=", text) for text in ("ab", "bc", "cd"))
-    earned = proposal_rewards([a, a, b, None, c], {a.prompt: 0.5, b.prompt: 0.25})
+    times = {a.prompt: 2, b.prompt: 1, c.prompt: 1}
+    earned = proposal_rewards([a, a, b, None, c], {a.prompt: 0.5, b.prompt: 0.25}, times)
     mean = (1 / math.sqrt(2) + 0.75) / 2  # c is reserved, was not tried
     assert earned.tolist() == pytest.approx([1 / math.sqrt(2), 1 / math.sqrt(2), 0.75, INVALID, mean])
     assert proposal_rewards([a], {a.prompt: 1.0}).tolist() == [0.0]
@@ -103,7 +104,7 @@ def test_the_tally_sees_a_collapse() -> None:
     assert wide.figures()["proposals/effective"] == pytest.approx(1.0)
     assert wide.figures()["proposals/skills"] == pytest.approx(4.0)
     assert narrow.figures() == pytest.approx({
-        "proposals/valid": 0.75, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
+        "proposals/valid": 0.75, "proposals/distinct": 1.0, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
         "proposals/effective": 1 / 3, "proposals/skills": 1.0, "proposals/collapsed": 1.0,
     })  # fmt: skip
     assert wide.figures()["proposals/collapsed"] == 0.0
@@ -126,7 +127,7 @@ def test_a_free_proposer_writes_the_request_as_well(base: Base) -> None:
     ):  # other level, skill, no such level
         assert proposer.read(requests[0], text) is None
     same = [read] * 3 + [None]
-    assert proposal_rewards(same, {read.prompt: 0.5}, dear=False).tolist() == [1.0, 1.0, 1.0, INVALID]
+    assert proposal_rewards(same, {read.prompt: 0.5}).tolist() == [1.0, 1.0, 1.0, INVALID]
     paid = proposer.advantages(same, {read.prompt: 0.5})
     assert paid.tolist() == pytest.approx([0.375] * 3 + [-1.125]), "duplicates cost nothing: why it collapses"
 

@@ -60,7 +60,7 @@ def test_what_is_unknown_is_tried() -> None:
 
 def test_skills_are_drawn_evenly_and_levels_by_worth() -> None:
     """Of "add", level 1: 9 of 10 groups mixed, half of them repeated; 2: 4 of 10; 3: none of 8, one task solved.
-    Worth: (10 / 12)^2 / 2, (5 / 12)^2, (1 / 10)^2; the floor adds 0.1 / 3 of the skill."""
+    Worth: (10 / 12)^2 / 4, (5 / 12)^2, (1 / 10)^2; the floor adds 0.1 / 3 of the skill."""
     counts = {
         ("add", 1): Counts(160, 80, 10, 9),
         ("add", 2): Counts(80, 8, 10, 4),
@@ -68,7 +68,7 @@ def test_skills_are_drawn_evenly_and_levels_by_worth() -> None:
         ("max", 1): Counts(8, 8, 1, 0),
     }
     curriculum = Curriculum(["add", "max"], counts, 0, floor=0.1, samples=8)
-    worth = np.array([(10 / 12) ** 2 / 2, (5 / 12) ** 2, 0.1**2])
+    worth = np.array([(10 / 12) ** 2 / 4, (5 / 12) ** 2, 0.1**2])
     expected = 0.9 * worth / worth.sum() + 0.1 / 3
     assert curriculum.chances("add")[:3] == pytest.approx(expected)
     assert curriculum.chances("add").sum() == pytest.approx(1) and not curriculum.chances("add")[3:].any()
