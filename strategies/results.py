@@ -94,8 +94,8 @@ def parts(recipe: Recipe, history: History) -> dict[str, dict[str, float | str]]
 
     found: dict[str, dict[str, float | str]] = {}
     if isinstance(recipe.selfplay, SelfPlayOptions):
-        names = ("valid", "duplicate", "distinct", "difficulty")
-        found["self-play"] = {name: last(f"proposals/{name}") for name in names}
+        written = ("valid", "duplicate", "distinct", "difficulty")
+        found["self-play"] = {name: last(f"proposals/{name}") for name in written}
     if isinstance(recipe.memory, EpisodicOptions):
         found["memory"] = {name: last(f"memory/{name}") for name in ("episodes", "tasks")}
     if isinstance(recipe.reward, SharedRewardOptions):
@@ -104,14 +104,13 @@ def parts(recipe: Recipe, history: History) -> dict[str, dict[str, float | str]]
             "use": recipe.reward.use, "weight": recipe.reward.weight, "mean": sum(heard) / len(heard),
         }  # fmt: skip
     if recipe.gossips:
-        names = ("density", "envelope_bytes", "merged")
         exchange = recipe.exchange
         found["exchange"] = {
             "rule": exchange.rule.name,
             "topology": recipe.topology.name,
             "codec": exchange.codec.name,
         }
-        found["exchange"] |= {name: last(name) for name in names}
+        found["exchange"] |= {name: last(name) for name in ("density", "envelope_bytes", "merged")}
     return found
 
 

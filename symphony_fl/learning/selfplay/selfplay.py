@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from symphony_fl.learning.memory.memory import Memory
 from symphony_fl.learning.model.adapters import Policy
@@ -197,7 +198,7 @@ class SelfPlay:
         if self.play.weight > 0:
             success = {task.prompt: self._with_shared(task.skill, rate) for task, rate in rates}
             paid = proposer.advantages(written, success)
-            for draft, part in zip(drafts, paid.split([len(d.written) for d in drafts]), strict=True):
+            for draft, part in zip(drafts, torch.split(paid, [len(d.written) for d in drafts]), strict=True):
                 weight = self.play.weight * len(draft.written) / len(written)
                 scored.append(Scored(draft.rollout, policy, part, self.play.group, weight))
         self.gradient.update(scored, int(seeds[2]), meter)
