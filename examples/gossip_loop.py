@@ -1,6 +1,6 @@
 """Symphony's algorithm in one file: agents on a ring learn different skills and teach each other. No Flower, no server.
 
-    python examples/gossip_loop.py                          # the main job (`symphony run default`)
+    python examples/gossip_loop.py                          # as `symphony run given_tasks`
     python examples/gossip_loop.py --rounds 2 --steps 2     # a short one
 
 Each round, every agent i
@@ -51,7 +51,7 @@ CODEC = build_codec("sign")  # one bit per value, and one scale per 1,024 values
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of `recipes/default.yaml`."""
+    """The settings of `recipes/given_tasks.yaml`."""
 
     agents: int = 4
     rounds: int = 15

@@ -8,6 +8,7 @@ from typing import Any
 from strategies.grids.progress import tell
 from strategies.roster import Roster
 from symphony_fl.build.centralized import TRAINER, is_centralized
+from symphony_fl.config.learning import EpisodicOptions, SelfPlayOptions, SharedRewardOptions
 from symphony_fl.config.options import Recipe
 from symphony_fl.launch.progress import Step
 from symphony_fl.metrics.capabilities import by_did, capability_vectors
@@ -42,6 +43,7 @@ def publish(
         "status": status,
         **history.summary(recipe.agents),
         **_rollout_figures(recipe, history),
+        "parts": parts(recipe, history),
         "seconds": round(seconds, 3),
         "runtime": runtime,
         "agents": recipe.agents,
@@ -79,6 +81,37 @@ def _rollout_figures(recipe: Recipe, history: History) -> dict[str, float]:
         "bytes_rollouts": received.get(TRAINER, 0.0),
         "staleness": sum(ages) / len(ages) if ages else 0.0,
     }
+
+
+def parts(recipe: Recipe, history: History) -> dict[str, dict[str, float | str]]:
+    """What came of self-play, memory, shared reward and exchange in the last round, mean over the agents.
+
+    A part that the recipe does not have is absent.
+    """
+
+    def last(metric: str) -> float:
+        return next(reversed(history.mean("train", metric).values()), 0.0)
+
+    found: dict[str, dict[str, float | str]] = {}
+    if isinstance(recipe.selfplay, SelfPlayOptions):
+        written = ("valid", "duplicate", "distinct", "difficulty")
+        found["self-play"] = {name: last(f"proposals/{name}") for name in written}
+    if isinstance(recipe.memory, EpisodicOptions):
+        found["memory"] = {name: last(f"memory/{name}") for name in ("episodes", "tasks")}
+    if isinstance(recipe.reward, SharedRewardOptions):
+        heard = [last(f"reward_shared/{skill}") for skill in recipe.tasks.skills]
+        found["shared reward"] = {
+            "use": recipe.reward.use, "weight": recipe.reward.weight, "mean": sum(heard) / len(heard),
+        }  # fmt: skip
+    if recipe.gossips:
+        exchange = recipe.exchange
+        found["exchange"] = {
+            "rule": exchange.rule.name,
+            "topology": recipe.topology.name,
+            "codec": exchange.codec.name,
+        }
+        found["exchange"] |= {name: last(name) for name in ("density", "envelope_bytes", "merged")}
+    return found
 
 
 def _publish_capabilities(

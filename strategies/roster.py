@@ -39,6 +39,7 @@ HELLO = "query.hello"
 POLL_SECONDS = 0.5
 AGAIN_SECONDS = 15.0  # before a node that could not introduce its agent is greeted again
 GREETING_TIMEOUT = 600.0  # seconds; the first greeting loads the base model
+_DIFFER = {"base": "hold different base models", "start": "begin with different adapters"}
 UNHEARD_SECONDS = 60.0  # before one is sent again: it may be lost with a node that is back by now
 
 
@@ -59,6 +60,7 @@ class Member:
     rotations: bytes = b""
     version: str = ""
     addresses: tuple[str, ...] = ()  # where neighbours reach it directly, if anywhere
+    start: str = ""  # digest of theta_0, the adapter it begins with
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Roster:
         self._present: set[int] = set()
         self._faults: dict[int, str] = {}
         self._again: dict[int, float] = {}  # node that refused -> when it is greeted again, monotonic
-        self._base = ""  # of the agents gathered; late joiners must hold the same
+        self._common: dict[
+            str, str
+        ] = {}  # base and start of the agents gathered; late joiners' must be the same
 
     def gather(self, grid: Grid, timeout: float, least: int = 0) -> None:
         """Greet every node until all N agents, or `least` of them, have introduced themselves.
@@ -104,7 +108,7 @@ class Roster:
         RosterError
             After `timeout` such seconds; when no agent has come for `timeout` + `GREETING_TIMEOUT` seconds, whatever
             nodes are at work on; as soon as every node refused and there are at least that many of them; or when two
-            agents hold different base models.
+            agents hold different base models, or begin with different adapters.
         """
         wanted = least or self.agents
         idle, seen = 0.0, -1
@@ -123,11 +127,12 @@ class Roster:
             if hopeless or idle > timeout or now - came > timeout + GREETING_TIMEOUT:
                 raise RosterError(self._complaint(now - came))
             time.sleep(POLL_SECONDS)
-        bases = {member.base for member in self._members.values()}
-        if len(bases) > 1:
-            named = ", ".join(f"agent {m.agent}: {m.base}" for m in self.members())
-            raise RosterError(f"the agents hold different base models ({named})")
-        self._base = bases.pop()
+        for what in ("base", "start"):
+            found = {getattr(member, what) for member in self._members.values()}
+            if len(found) > 1:
+                named = ", ".join(f"agent {m.agent}: {getattr(m, what)}" for m in self.members())
+                raise RosterError(f"the agents {_DIFFER[what]} ({named})")
+            self._common[what] = found.pop()
 
     def _at_work(self) -> bool:
         """Whether a node that is connected has a greeting that it has not answered yet."""
@@ -257,12 +262,14 @@ class Roster:
             self._faults[node] = f"agent {member.agent}: the key {member.did} is another agent's"
             log(WARNING, "node %d does not take part: %s", node, self._faults[node])
             return
-        if self._base and member.base != self._base:
-            self._faults[node] = (
-                f"agent {member.agent}: base model {member.base}, the others' is {self._base}"
-            )
-            log(WARNING, "node %d does not take part: %s", node, self._faults[node])
-            return
+        for what, ours in self._common.items():
+            if getattr(member, what) != ours:
+                named = {"base": "base model", "start": "initial adapter"}[what]
+                self._faults[node] = (
+                    f"agent {member.agent}: {named} {getattr(member, what)}, the others' is {ours}"
+                )
+                log(WARNING, "node %d does not take part: %s", node, self._faults[node])
+                return
         self._members[member.agent] = member
         self._agents[node] = member.agent
 
@@ -315,5 +322,6 @@ def _member(node: int, content: RecordDict, last_round: int) -> Member:
         config_value(content, "base", str)[:64],
         str(content.config_records[CONFIG].get("version", "")),
     )
+    start = str(content.config_records[CONFIG].get("start", ""))[:64]
     addresses = unpack_addresses(content)
-    return Member(agent, node, did, round, base, outbox, rotations, version[:32], addresses)
+    return Member(agent, node, did, round, base, outbox, rotations, version[:32], addresses, start)

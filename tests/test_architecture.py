@@ -58,7 +58,7 @@ MAY_IMPORT = {
         "build": {"config", "exchange", "learning", "simulation"},
         "tracking": {"config"},
         "reports": {"config", "metrics", "tracking"},
-        "launch": {"config", "learning"},
+        "launch": {"build", "config", "learning"},
         "edge": {"identity", "launch"},
         "experiment": {"build", "config", "launch", "learning", "metrics", "reports", "simulation"},
         "benchmarks": {"build", "config", "exchange", "identity", "launch", "learning", "metrics"},

@@ -38,8 +38,8 @@ class Agent(BaseAgent):
 
     def __init__(self, home: Home, number: int, recipe: Recipe, run: str) -> None:
         super().__init__(home, number, recipe, kept_outboxes(recipe))
-        base, layout = self.policy.base.digest, self.policy.layout
-        self.exchange = Exchange(self.key, number, recipe, run, base, layout, self.initial, self.state.arrays)
+        begun = self.base, self.policy.layout, self.initial
+        self.exchange = Exchange(self.key, number, recipe, run, *begun, self.state.arrays)
         self.letters = TaskSharing(self.key, self.exchange.session.run, recipe)
         self.encryption = EdgeEncryption(self.exchange) if recipe.exchange.encryption == "edge" else None
         self.shared: tuple[Proposal, ...] = ()  # of this round's own tasks, what the neighbours are shown
@@ -243,8 +243,7 @@ class Agent(BaseAgent):
                 round, [Episode(a.task, a.text, a.reward, a.policy, round) for a in report.attempts]
             )
         tried = [attempt.task.difficulty for attempt in report.attempts]
-        if tried:
-            self.metrics["difficulty"] = sum(tried) / len(tried)
+        self.metrics |= self.memory.figures() | ({"difficulty": sum(tried) / len(tried)} if tried else {})
 
     def commit(self) -> None:
         """With the state of the exchange and of the shared reward."""

@@ -15,7 +15,7 @@ from clients.agents.known_keys import KnownKeys
 from clients.home.home import Home
 from clients.home.state_file import State
 from clients.protocol.report import AgentError, Report
-from symphony_fl.build.learners import recipe_policy
+from symphony_fl.build.learners import recipe_policy, recipe_start
 from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
@@ -40,9 +40,7 @@ class BaseAgent:
         self.recipe = recipe
         self.outboxes = outboxes
         self.policy = recipe_policy(recipe)
-        self.initial = self.policy.initial(
-            recipe.seed
-        )  # also draws what stays frozen, the same on every agent
+        self.initial, self.base = recipe_start(recipe, self.policy)  # the same on every agent
         loaded, self.damage = home.open()  # what had to be put right in the home, until it is reported
         self.founded = loaded is None  # the home was empty
         self.state = loaded if loaded is not None else State(adapter=self.initial)

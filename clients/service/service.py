@@ -1,6 +1,6 @@
 """Four messages and their answers: what an agent does when the server asks, without Flower's processes around it.
 
-    hello      agent number, did:key, base model, rounds finished, and envelopes a stopped server lost
+    hello      agent number, did:key, base model, common start, rounds finished, and envelopes a stopped server lost
     adapter    the agent's adapter as it stands: FedAvg's starting point
     train      one round: merge the mail, train, return what is shared; see `Agent` for the steps
     evaluate   merge the mail, then answer the held-out tasks of all skills
@@ -174,6 +174,7 @@ class Service:
                     "agent": self.number,
                     "did": agent.did,
                     "base": agent.base_digest,
+                    "start": digest(agent.initial).hex(),
                     "round": agent.state.round,
                     "version": __version__,
                 }

@@ -1,6 +1,6 @@
 """A skill: how many vowels has a word?
 
-symphony run default plugins=[examples/plugins/vowels.py] tasks.skills=[reverse,vowels] --in-process
+symphony run given_tasks plugins=[examples/plugins/vowels.py] tasks.skills=[reverse,vowels] --in-process
 """
 
 import numpy as np

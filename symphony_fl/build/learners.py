@@ -5,6 +5,8 @@ torch and TRL are imported only when something is built with them, so the server
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +25,7 @@ from symphony_fl.config.learning import (
     TRLOptions,
 )
 from symphony_fl.config.options import Recipe
+from symphony_fl.exchange.flat import DIGEST_BYTES, digest
 from symphony_fl.learning.memory.memory import Memory
 from symphony_fl.learning.rl.shared_reward import SharedReward
 from symphony_fl.learning.skills import Task, get_skill
@@ -68,6 +71,42 @@ def recipe_policy(recipe: Recipe) -> Policy:
         adapter.alpha,
         adapter.targets[0] if adapter.targets == ["all-linear"] else tuple(adapter.targets),
     )
+
+
+def recipe_start(recipe: Recipe, policy: Policy) -> tuple[np.ndarray, bytes]:
+    """theta_0, the adapter that every agent of the run begins with, float32 [P], and what envelopes name as the base of
+    their changes, 16 bytes.
+
+    Where a model must be taught the form of a proposal, that is part of theta_0, once per machine (`common_start.py`).
+    Training may round differently on another processor, so the base is then the base model's digest with theta_0's.
+    """
+    options = recipe.selfplay
+    if not isinstance(options, SelfPlayOptions) or not options.bootstrap:
+        return policy.initial(recipe.seed), policy.base.digest
+    from symphony_fl.learning.selfplay.bootstrap import Bootstrap
+    from symphony_fl.learning.selfplay.common_start import common_start
+
+    install_sources(recipe)
+    teachers = [skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)]
+    free = isinstance(options, FreeOptions)
+    batch, rate = options.bootstrap_batch, options.bootstrap_rate
+    bootstrap = Bootstrap(teachers, options.bootstrap, batch, recipe.seed, free, rate)
+    start = common_start(policy, recipe.seed, bootstrap, grpo_settings(recipe), start_name(recipe))
+    return start, hashlib.sha256(policy.base.digest + digest(start)).digest()[:DIGEST_BYTES]
+
+
+def start_name(recipe: Recipe) -> str:
+    """What the folder of this recipe's theta_0 begins with; "" where nothing is taught. Needs no torch."""
+    options, learner = recipe.selfplay, recipe.learner
+    if not isinstance(options, SelfPlayOptions) or not options.bootstrap:
+        return ""
+    taught = [options.name, options.bootstrap, options.bootstrap_batch, options.bootstrap_rate]
+    asked = [recipe.seed, recipe.tasks.skills]
+    settings = [learner.beta1, learner.beta2, learner.weight_decay, learner.max_grad_norm]
+    sampling = [learner.max_new_tokens, learner.temperature]
+    model = [recipe.model.model_dump(), recipe.adapter.model_dump()]
+    text = json.dumps([taught, asked, settings, sampling, model], sort_keys=True)
+    return f"start-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def recipe_memory(recipe: Recipe, path: Path) -> Memory | None:
@@ -138,7 +177,15 @@ def _sampler(recipe: Recipe, agent: int, memory: Memory | None, seed: int) -> Sa
     assert isinstance(options, EpisodicOptions)  # there is a memory
     if isinstance(curriculum, LearnabilityOptions):
         counts = memory.counts(options.discount)
-        fresh = Curriculum(skills, counts, seed, floor=curriculum.floor, mastery=curriculum.mastery)
+        fresh = Curriculum(
+            skills,
+            counts,
+            seed,
+            floor=curriculum.floor,
+            mastery=curriculum.mastery,
+            by=curriculum.by,
+            samples=recipe.learner.samples,
+        )
     return ReplaySampler(fresh, memory, options.replay, seed) if options.replay else fresh
 
 
@@ -152,7 +199,6 @@ def _selfplay(
     shared: Mapping[str, float],
     received: Sequence[Task],
 ) -> Learner:
-    from symphony_fl.learning.selfplay.bootstrap import Bootstrap
     from symphony_fl.learning.selfplay.selfplay import SelfPlay, SelfPlaySettings
 
     options, curriculum, reward = recipe.selfplay, recipe.curriculum, recipe.reward
@@ -165,6 +211,8 @@ def _selfplay(
         discount=recipe.memory.discount,
         floor=curriculum.floor,
         mastery=curriculum.mastery,
+        by=curriculum.by,
+        most=options.most,
         examples=options.examples,
         shared_weight=reward.weight if isinstance(reward, SharedRewardOptions) and proposers_too else 0.0,
         share=options.share if isinstance(options, CellsOptions) else 0,
@@ -173,14 +221,8 @@ def _selfplay(
     skills = [
         skill for skill in map(get_skill, agent_skills(recipe, agent)) if isinstance(skill, ProposingSkill)
     ]
-    bootstrap = None
-    if options.bootstrap:
-        teachers = [
-            skill for skill in map(get_skill, recipe.tasks.skills) if isinstance(skill, TeachableSkill)
-        ]
-        bootstrap = Bootstrap(teachers, options.bootstrap, settings.prompts, recipe.seed, play.free)
     baseline = _baseline(recipe, shared)
-    return SelfPlay(policy, skills, memory, settings, play, seed, bootstrap, shared, baseline, received)
+    return SelfPlay(policy, skills, memory, settings, play, seed, shared, baseline, received)
 
 
 def grpo_settings(recipe: Recipe) -> GRPOSettings:

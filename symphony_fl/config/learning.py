@@ -148,6 +148,11 @@ class LearnabilityOptions(ComponentOptions):
     name: Literal["learnability"] = "learnability"
     floor: float = option(0.1, "share of tasks drawn evenly all the same", low=0, high=1)
     mastery: float = option(0.8, "success rate that unlocks the next difficulty", above=0, high=0.99)
+    by: Literal["skill", "cell"] = option(
+        "skill",
+        "skill: every skill as often, and a level opens once one of its tasks was solved, too; "
+        "cell: all open levels of all skills compete",
+    )
 
 
 registry.add("curricula", (UniformOptions, LearnabilityOptions))
@@ -162,9 +167,21 @@ class NoSelfPlayOptions(ComponentOptions):
 class SelfPlayOptions(ComponentOptions):
     """What both ways of self-play have in common."""
 
-    bootstrap: int = option(100, "supervised steps that teach the form of a proposal, before round 1", low=0)
+    bootstrap: int = option(
+        100, "supervised steps that teach the form of a proposal, part of the common start", low=0
+    )
+    bootstrap_batch: int = option(32, "texts per step of it, half of them proposals", low=2, high=4096)
+    bootstrap_rate: float = option(
+        0.01, "AdamW's learning rate at its first step; falls to 0", above=0, high=1
+    )
     group: int = option(4, "proposals per skill and difficulty drawn", low=2)
     weight: float = option(0.1, "of the proposer's loss beside the solver's", low=0, high=10)
+    most: float = option(
+        2.0,
+        "proposals per step until its tasks are distinct, as a multiple of learner.prompts",
+        low=1,
+        high=8,
+    )
     examples: int = option(0, "solved tasks out of memory shown to the proposer", low=0, high=16)
 
 

@@ -36,20 +36,20 @@ POINTS: tuple[str, ...] = (
     "choco",
     "sparta",
     # bits and density of the shared state
-    "default exchange.selection=dense exchange.codec=int4",
-    "default exchange.selection=dense",
-    "default exchange.selection.density=0.1",
-    "default",
-    "default exchange.selection.density=0.02",
-    "default exchange.codec=int4",
+    "given_tasks exchange.selection=dense exchange.codec=int4",
+    "given_tasks exchange.selection=dense",
+    "given_tasks exchange.selection.density=0.1",
+    "given_tasks",
+    "given_tasks exchange.selection.density=0.02",
+    "given_tasks exchange.codec=int4",
     "epidemic",
     # adapters
-    "default exchange.selection.density=0.1 adapter.rank=4",
-    "default exchange.selection.density=0.2 adapter.rank=2",
-    "default exchange.selection.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
-    "default exchange.selection.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
+    "given_tasks exchange.selection.density=0.1 adapter.rank=4",
+    "given_tasks exchange.selection.density=0.2 adapter.rank=2",
+    "given_tasks exchange.selection.density=0.1 adapter.kind=lora_fa learner.learning_rate=0.006",
+    "given_tasks exchange.selection.density=0.1 adapter.kind=lora_sb adapter.rank=32 learner.learning_rate=0.01",
 )
-"""Rule x density x bits x adapter on the default job; every point trains as many steps on as many samples."""
+"""Rule x density x bits x adapter on the job of given tasks; every point trains as many steps on as many samples."""
 
 
 @dataclass(frozen=True)

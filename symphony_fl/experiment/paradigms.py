@@ -39,7 +39,7 @@ class Paradigm:
     sibling: str = ""
 
 
-CENTRAL, GOSSIP, ALONE = "sync_centralized", "default", "isolated"
+CENTRAL, GOSSIP, ALONE = "sync_centralized", "given_tasks", "isolated"
 
 PARADIGMS: tuple[Paradigm, ...] = (
     Paradigm(
@@ -157,7 +157,7 @@ def _recipe(name: str, seed: int, model: str, quick: bool) -> Recipe:
 
 
 def _in_step(recipe: Recipe) -> Recipe:
-    """Where every agent learns, in rounds as long as those of `default`: what is exchanged and evaluated is then
+    """Where every agent learns, in rounds as long as those of `given_tasks`: what is exchanged and evaluated is then
     exchanged and evaluated as often."""
     if is_centralized(recipe):
         return recipe
@@ -181,8 +181,8 @@ def _on_tiny(recipe: Recipe) -> Recipe:
 def _on_model(recipe: Recipe, other: Recipe) -> Recipe:
     """The paradigm with another recipe's model, adapter, learner and tasks (section 6.1).
 
-    Rounds, steps and agents stay the paradigm's, and prompts keep their proportion to those of `default`, so that all
-    paradigms still train on as many samples.
+    Rounds, steps and agents stay the paradigm's, and prompts keep their proportion to those of `given_tasks`, so that
+    all paradigms still train on as many samples.
     """
     share = recipe.learner.prompts / load_recipe(GOSSIP).learner.prompts
     learner = other.learner.model_copy(

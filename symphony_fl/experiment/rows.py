@@ -44,7 +44,7 @@ Row = dict[str, Any]
 CONVERGED = 0.95
 """The share of the final gain at which a run is said to have converged."""
 WINDOW = 1 / 15
-"""The share of a run's samples, a round of `default`, over which the first and the last reward are means."""
+"""The share of a run's samples, a round of `given_tasks`, over which the first and the last reward are means."""
 
 
 def run_row(planned: Planned, folder: Path) -> Row:

@@ -159,9 +159,10 @@ def _interaction(rows: Rows) -> Table:
         "interaction",
         "Interaction success",
         *table,
-        "Reward: mean over the first and the last 15th of all samples, a round of `default`. Merged: of all updates "
-        "meant for another agent, those it merged (what is under way at the end is missing); centralised: rollouts "
-        "used of those dealt out. Collaboration: accuracy less that of `isolated` at equal samples, paired by seed.",
+        "Reward: mean over the first and the last 15th of all samples, a round of `given_tasks`. Merged: of all "
+        "updates meant for another agent, those it merged (what is under way at the end is missing); centralised: "
+        "rollouts used of those dealt out. Collaboration: accuracy less that of `isolated` at equal samples, paired "
+        "by seed.",
     )
 
 

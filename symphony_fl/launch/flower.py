@@ -65,7 +65,7 @@ def run_recipe(
     if link.connection is not None:
         status, why = _run_once(link, recipe, folder, progress, app, steps)
     else:
-        with built_meanwhile(recipe.model.name, link.environment, progress):
+        with built_meanwhile(recipe, link.environment, progress):
             status, why = _run_once(link, recipe, folder, progress, app, steps)
             if RAY_LATE in why:
                 progress(f"{why[:200]}; starting the run once more")

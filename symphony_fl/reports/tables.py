@@ -50,6 +50,17 @@ class Table:
         return render("table.html", {"table": self})
 
 
+_PARTS = {
+    "self-play": "{valid:.0%} of the proposals valid, {duplicate:.0%} of these duplicates; {distinct:,.0f} distinct "
+    "tasks, mean difficulty {difficulty:.1f}  (last round)",
+    "memory": "{episodes:,.0f} attempts at {tasks:,.0f} tasks per agent",
+    "shared reward": "{mean:.2f}, mean over skills in the last round; weight {weight:g} ({use})",
+    "exchange": "{rule} over {topology}, {density:.1%} of the entries as {codec}; {envelope_bytes:,.0f} bytes an "
+    "envelope, {merged:.0f} merged  (last round)",
+}
+"""What came of a run's parts, one line each."""
+
+
 def summary_table(result: Mapping[str, Any]) -> str:
     """What a run came to, for a terminal."""
     rows = [
@@ -62,6 +73,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
         ("lowest agent", _number(result["accuracy_min_agent"], ".3f")),
         ("bytes sent", f"{result['bytes_sent_per_agent']:,.0f} per agent"),
         ("bytes received", f"{result['bytes_received_per_agent']:,.0f} per agent"),
+        *((part, _PARTS[part].format(**figures)) for part, figures in result.get("parts", {}).items()),
         ("refused", ", ".join(f"{name} {count}" for name, count in result["refused"].items()) or "nothing"),
         ("rounds", str(result["rounds"])),
         ("seconds", f"{result['seconds']:.0f}"),

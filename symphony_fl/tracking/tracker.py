@@ -23,6 +23,8 @@ Metric names (the paper, section 6.4, in the field's words):
     reward_shared/<skill>                           the network's windowed, delayed, trimmed mean as this agent heard it
     difficulty                                      mean over the round's attempts (agents with a memory)
     proposals/{valid,duplicate,difficulty}          of self-play: shares of tasks among what was written, mean level
+    proposals/distinct                              distinct tasks among what was written
+    memory/{episodes,tasks}                         attempts that the agent remembers, and the distinct tasks of them
     proposals/{effective,skills}                    distinct tasks over all, number of skills, both by entropy
     proposals/collapsed                             1 where either is below 0.6 of what it could be
     received/{tasks,own,told}                       tasks of the neighbours tried; mean success here, and as they said

@@ -31,10 +31,10 @@ def test_durations_follow_speed_and_jitter_is_the_same_for_everyone_who_asks() -
 
 def test_rounds_reach_as_far_as_one_agent_can_go_and_homes_keep_what_may_be_asked_for() -> None:
     recipe = load_recipe("async_gossip", [])
-    assert last_round(recipe) == 60 and last_round(load_recipe("default", [])) == 15
+    assert last_round(recipe) == 60 and last_round(load_recipe("given_tasks", [])) == 15
     assert kept_outboxes(recipe) == 33
     assert kept_outboxes(load_recipe("async_gossip", ["exchange.rule=average"])) == 2
-    assert kept_outboxes(load_recipe("default", [])) == 2
+    assert kept_outboxes(load_recipe("given_tasks", [])) == 2
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_weights_reach_everyone_who_is_there_once(agents: int, fanout: int, data
             "strategy.lag=1",
             "strategy.lag = 1: must be 0 where there are no workers",
         ),
-        ("default", "agents=1", "agents = 1: must be at least 2, but for strategy 'centralized'"),
+        ("given_tasks", "agents=1", "agents = 1: must be at least 2, but for strategy 'centralized'"),
     ],
 )
 def test_what_is_refused(name: str, override: str, said: str) -> None:

@@ -25,7 +25,7 @@ def test_unseen_and_harder_tasks_are_held_out_of_their_kind() -> None:
 
 
 def test_none_by_default() -> None:
-    recipe = load_recipe("default")
+    recipe = load_recipe("given_tasks")
     assert not unseen_tasks(recipe) and not harder_tasks(recipe)
 
 

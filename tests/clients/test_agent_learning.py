@@ -20,7 +20,7 @@ PLAY = (
     "memory.capacity=500",
     "curriculum=learnability",
     "selfplay=cells",
-    "selfplay.bootstrap=60",
+    "selfplay.bootstrap=150",
 )
 
 

@@ -19,11 +19,12 @@ SMALL = (
 )  # fmt: skip
 CENTRALIZED = ("async2_decentralized", ("agents=3", "learner.prompts=4", "strategy.momentum=0.3"))
 RUNS = {
-    "default": ("default", ()),
+    "given_tasks": ("given_tasks", ()),
+    "default": ("default", ("learner.prompts=4",)),
     "gossip": ("gossip", ()),
     "choco": ("gossip", ("exchange.rule=choco",)),
     "clipped delta": ("gossip", ("exchange.rule=delta", "exchange.robust=clip")),
-    "encrypted": ("default", ("exchange.encryption=edge",)),
+    "encrypted": ("given_tasks", ("exchange.encryption=edge",)),
     "async_gossip": ("async_gossip", ("clock.speeds=[rtx4090,m2]",)),
     "selfplay": ("selfplay", ("learner.prompts=4",)),
     "worker": CENTRALIZED,
@@ -33,7 +34,7 @@ RANDOM = {"encrypted": ("outbox",)}  # what is not the same bits twice: parcels 
 
 
 @pytest.mark.parametrize(
-    "run", [run if run == "default" else pytest.param(run, marks=pytest.mark.slow) for run in RUNS]
+    "run", [run if run == "given_tasks" else pytest.param(run, marks=pytest.mark.slow) for run in RUNS]
 )
 def test_killed_at_any_write_it_ends_with_the_same_bits(tmp_path: Path, run: str) -> None:
     name, more = RUNS[run]

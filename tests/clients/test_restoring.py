@@ -15,7 +15,7 @@ from clients.service.service import Service
 from symphony_fl.config.recipe import load_recipe
 
 ROUNDS = 3
-RECIPE = load_recipe("default", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2"))
+RECIPE = load_recipe("given_tasks", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2"))
 
 
 def _run(folder: Path, harmed: dict[int, list[str]]) -> tuple[list[str], dict[int, float]]:

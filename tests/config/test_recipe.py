@@ -124,7 +124,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
 )
 def test_refusals_name_the_field_and_what_is_allowed(override: str, said: str) -> None:
     with pytest.raises(RecipeError) as refused:
-        check_recipe(load_recipe("default", override.split()))
+        check_recipe(load_recipe("given_tasks", override.split()))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -196,4 +196,4 @@ def test_more_agents_than_skills_share_them() -> None:
 
 
 def test_default_is_listed() -> None:
-    assert {"default", "smoke", "isolated", "fedavg", "gossip"} <= set(recipe_names())
+    assert {"default", "given_tasks", "smoke", "isolated", "fedavg", "gossip"} <= set(recipe_names())

@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for the recipe")
     parser.add_argument("--minutes", type=float, default=3.0, help="of faults, at least (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of order, times, targets (default: 0)")
-    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--recipe", default="given_tasks")
     parser.add_argument("--rounds", type=int, default=24, help="of each run (default: 24)")
     parser.add_argument("--pause", type=float, default=14.0, help="mean seconds between faults (default: 14)")
     parser.add_argument("--folder", type=Path, help="kept, with all logs (default: one that is removed)")

@@ -36,7 +36,9 @@ def test_three_minutes_of_chaos(tmp_path: Path) -> None:
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     """Two agents that hand each other their mail, for some rounds; the last round's is delivered."""
     folder = tmp_path_factory.mktemp("books")
-    recipe = load_recipe("default", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2"))
+    recipe = load_recipe(
+        "given_tasks", ("agents=2", f"rounds={ROUNDS}", "learner.steps=1", "learner.prompts=2")
+    )
     watch = Watch({number: folder / str(number) for number in (0, 1)})
     pair.play(recipe, folder, watch.look).evaluate(0)  # agent 1 does not get the last one
     return watch

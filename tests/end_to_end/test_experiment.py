@@ -40,7 +40,7 @@ def test_killed_resumed_and_the_same_again(symphony_home: Path, tmp_path: Path) 
     folder, log = tmp_path / "paper", tmp_path / "log.txt"
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    words = ("--paradigms", "isolated", "default", "--readme", str(readme))
+    words = ("--paradigms", "isolated", "given_tasks", "--readme", str(readme))
     process = _start(folder, log, *words)
     _wait_for("default, seed 0: round 1/2", log, process)
     kill_all(process)
@@ -53,8 +53,10 @@ def test_killed_resumed_and_the_same_again(symphony_home: Path, tmp_path: Path) 
     assert "Accuracy of the training paradigms" in readme.read_text()
 
     again = tmp_path / "again"
-    assert _start(again, log, "--paradigms", "isolated", "default", "--parallel", "2").wait(timeout=900) == 0
+    assert (
+        _start(again, log, "--paradigms", "isolated", "given_tasks", "--parallel", "2").wait(timeout=900) == 0
+    )
     ours, theirs = _rows(folder), _rows(again)
     assert ours["isolated"] == theirs["isolated"], "the same seed gives the same figures"
     for name in ("accuracy", "reward", "smoothness", "similarity/updates"):
-        assert ours["default"]["curves"][name] == theirs["default"]["curves"][name], "killed or not"
+        assert ours["given_tasks"]["curves"][name] == theirs["given_tasks"]["curves"][name], "killed or not"

@@ -138,7 +138,7 @@ OUT_OF_STEP = ("clock.speeds=[rtx4090,rtx3060,m2]", "clock.jitter=0.1")
         ("async1_centralized", ONE),
         ("curriculum", ONE),
         ("isolated", ONE),
-        ("default", ()),
+        ("given_tasks", ()),
         ("sparta", ONE),
         ("hetero", ONE),
         ("async2_full", ONE),

@@ -51,11 +51,11 @@ def test_the_adapters_are_those_of_the_package(
 
 
 def _run_of_the_package(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """What `symphony run default ... --in-process --json FILE` says."""
+    """What `symphony run given_tasks ... --in-process --json FILE` says."""
     file = folder / "result.json"
     words = [
         "run",
-        "default",
+        "given_tasks",
         *overrides,
         "--in-process",
         "--run-dir",

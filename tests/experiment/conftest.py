@@ -10,7 +10,7 @@ from paper_runs import write_run
 from symphony_fl.experiment.paradigms import Planned, plan
 from symphony_fl.experiment.rows import Row, run_row
 
-AFTER = {"sync_centralized": 0.8, "default": 0.78, "async_gossip": 0.7, "isolated": 0.4}
+AFTER = {"sync_centralized": 0.8, "given_tasks": 0.78, "async_gossip": 0.7, "isolated": 0.4}
 
 
 @pytest.fixture(scope="session")

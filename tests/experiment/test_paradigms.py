@@ -31,7 +31,7 @@ def test_every_paradigm_trains_on_the_same_number_of_samples(quick: bool) -> Non
 
 
 def test_samples_by_hand() -> None:
-    assert network_samples(load_recipe("default")) == 4 * 8 * 16 * 8
+    assert network_samples(load_recipe("given_tasks")) == 4 * 8 * 16 * 8
     assert network_samples(load_recipe("sync_centralized")) == 64 * 8, "one trainer"
     assert network_samples(load_recipe("async1_centralized")) == 64 * 8, "workers generate for it"
 
@@ -41,8 +41,10 @@ def test_unequal_paradigms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         paradigms, "network_samples", lambda recipe: real(recipe) + (recipe.strategy.name == "isolated")
     )
-    with pytest.raises(RecipeError, match="samples of the paradigms differ.*default 61,440, isolated 61,455"):
-        plan(["default", "isolated"], [0], "tiny", False)
+    with pytest.raises(
+        RecipeError, match="samples of the paradigms differ.*given_tasks 61,440, isolated 61,455"
+    ):
+        plan(["given_tasks", "isolated"], [0], "tiny", False)
 
 
 def test_another_model_brings_its_adapter_learner_and_tasks() -> None:
@@ -71,7 +73,7 @@ def test_agents_that_learn_exchange_and_evaluate_equally_often() -> None:
 @pytest.mark.parametrize("model", ["tinyllama", "mistral7b", "phi2"])
 def test_the_papers_models_can_be_planned(model: str) -> None:
     try:
-        planned = plan(["default", "isolated"], [0], model, False)
+        planned = plan(["given_tasks", "isolated"], [0], model, False)
     except (RecipeError, ModelError) as error:  # 4 bit is refused on processors on which it trains wrongly
         assert "nf4" in str(error) and load_recipe(model).model.quantization == "nf4"
         pytest.skip(f"this processor cannot train in 4 bit: {error}")
@@ -79,5 +81,5 @@ def test_the_papers_models_can_be_planned(model: str) -> None:
 
 
 def test_an_unknown_paradigm_is_refused() -> None:
-    with pytest.raises(RecipeError, match="paradigm 'defualt': unknown; did you mean 'default'"):
-        plan(["defualt"], [0], "tiny", False)
+    with pytest.raises(RecipeError, match="paradigm 'given_task': unknown; did you mean 'given_tasks'"):
+        plan(["given_task"], [0], "tiny", False)

@@ -20,9 +20,9 @@ def _row(folder: Path, paradigm: str) -> Row:
 
 
 def test_gossip_by_hand(tmp_path: Path) -> None:
-    row = _row(tmp_path, "default")  # 2 rounds of 4 agents, 64 completions each, evaluated after each
+    row = _row(tmp_path, "given_tasks")  # 2 rounds of 4 agents, 64 completions each, evaluated after each
     found = row["scalars"]
-    assert (row["paradigm"], row["seed"], row["evaluated"]) == ("default", 3, [0, 1, 2, 3])
+    assert (row["paradigm"], row["seed"], row["evaluated"]) == ("given_tasks", 3, [0, 1, 2, 3])
     assert row["curves"]["accuracy"] == [(0, 0.25), (256, pytest.approx(0.55)), (512, pytest.approx(0.85))]
     assert found["accuracy/mean/before"] == 0.25 and found["accuracy/mean"] == pytest.approx(0.85)
     assert found["accuracy/own"] == pytest.approx(0.9)
@@ -50,7 +50,7 @@ def test_gossip_by_hand(tmp_path: Path) -> None:
 
 def test_simulated_time_of_gossip_by_hand(tmp_path: Path) -> None:
     """The slowest device, the M2 (100 of 360 GB/s), makes 64 samples of 60 / 1024 s each; then 10 kB come and go."""
-    curves = _row(tmp_path, "default")["curves"]
+    curves = _row(tmp_path, "given_tasks")["curves"]
     learning, transfer = 64 * 60 / 1024 * 3.6, 2 * 10_000 / 125_000
     assert [x for x, _ in curves["accuracy/seconds/free"]] == pytest.approx([0, learning, 2 * learning])
     slow = [0, learning + transfer, 2 * (learning + transfer)]
@@ -96,14 +96,14 @@ def test_out_of_step_agents_are_told_by_their_own_clock(tmp_path: Path) -> None:
 
 
 def test_a_row_is_json_and_the_same_run_gives_the_same_row(tmp_path: Path) -> None:
-    (planned,) = plan(["default"], [3], "tiny", True)
+    (planned,) = plan(["given_tasks"], [3], "tiny", True)
     folder = write_run(tmp_path, planned, after=0.85)
     first, second = (json.dumps(run_row(planned, folder), allow_nan=False) for _ in range(2))
     assert first == second
 
 
 def test_a_run_that_nobody_evaluated_is_refused(tmp_path: Path) -> None:
-    (planned,) = plan(["default"], [3], "tiny", True)
+    (planned,) = plan(["given_tasks"], [3], "tiny", True)
     history = History(tmp_path / "history.jsonl")
     history.add(Event("train", 1, 0, {"reward/local": 0.5}))
     history.close()

@@ -58,7 +58,7 @@ def test_a_core_for_every_agent_of_every_run(planned: Planned) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--paradigms", "defualt"], "did you mean 'default'"),
+        (["--paradigms", "given_task"], "did you mean 'given_tasks'"),
         (["--seeds", "1", "1"], "--seeds 1 1: none may be named twice"),
         (["--parallel", "-1"], "--parallel -1: must be at least 1"),
         (["--model", "tinylama"], "did you mean 'tinyllama'"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from symphony_fl.launch.prebuild import built_meanwhile, missing
+from symphony_fl.config.recipe import load_recipe
+from symphony_fl.launch.prebuild import built_meanwhile, missing, missing_start
 from symphony_fl.launch.watchdog import LAUNCHER
 
 
@@ -29,14 +30,23 @@ def test_a_missing_model_is_built_and_a_build_ends_with_the_run(
     monkeypatch.setenv("SYMPHONY_CACHE", str(tmp_path))
     environment = {"SYMPHONY_CACHE": str(tmp_path), LAUNCHER: str(os.getpid())}
     said: list[str] = []
-    with built_meanwhile("tiny", environment, said.append):
+    given, play = load_recipe("given_tasks"), load_recipe("default", ["selfplay.bootstrap=2"])
+    with built_meanwhile(given, environment, said.append):
         _await(lambda: bool(list(tmp_path.glob("models/.tiny-*-building-*"))))
     assert missing("tiny"), "stopped in the middle, it leaves nothing under the final name"
-    with built_meanwhile("tiny", environment, said.append):
-        _await(lambda: not missing("tiny"))
-    with built_meanwhile("tiny", environment, said.append):
+    with built_meanwhile(play, environment, said.append):
+        _await(lambda: not missing("tiny") and not missing_start(play))
+    with built_meanwhile(play, environment, said.append), built_meanwhile(given, environment, said.append):
         pass
-    assert said == ["building the model 'tiny' meanwhile, once"] * 2
+    model = "the model 'tiny'"
+    assert said == [
+        f"building {model} meanwhile, once",
+        f"building {model} and the common start meanwhile, once",
+    ]
+    assert missing_start(load_recipe("default", ["selfplay.bootstrap=2", "seed=1"])), (
+        "another seed, another start"
+    )
+    assert not missing_start(given), "given tasks need none"
 
 
 def _await(condition: Callable[[], bool], seconds: float = 600.0) -> None:

@@ -29,6 +29,25 @@ def test_a_summary_names_what_was_refused() -> None:
     assert "replayed 2" in text and "1,500 per agent" in text and "0.800" in text
 
 
+def test_a_summary_says_what_came_of_each_part() -> None:
+    parts = {
+        "self-play": {"valid": 0.914, "duplicate": 0.03, "distinct": 1234.0, "difficulty": 4.44},
+        "memory": {"episodes": 20000.0, "tasks": 2345.0},
+        "shared reward": {"use": "both", "weight": 0.2, "mean": 0.625},
+        "exchange": {"rule": "epidemic", "topology": "ring", "codec": "sign", "density": 0.05, "envelope_bytes": 1237.0,
+                     "merged": 3.0},
+    }  # fmt: skip
+    lines = summary_table(_result("default", 0, 0.8) | {"parts": parts}).splitlines()
+    assert [line.split("  ")[1] for line in lines if line.strip().startswith(tuple(parts))] == list(parts)
+    text = "\n".join(lines)
+    assert (
+        "91% of the proposals valid, 3% of these duplicates; 1,234 distinct tasks, mean difficulty 4.4"
+        in text
+    )
+    assert "20,000 attempts at 2,345 tasks" in text and "0.62, mean over skills" in text
+    assert "epidemic over ring, 5.0% of the entries as sign; 1,237 bytes an envelope, 3 merged" in text
+
+
 def test_tables_say_which_way_runs_went() -> None:
     flower, here = {"runtime": "flower"}, {"runtime": "in-process"}
     assert ways([here, here]) == "in-process" and ways([flower, {}]) == "through Flower"

@@ -107,14 +107,14 @@ def test_a_model_that_does_not_fit_is_refused_where_both_are_known() -> None:
     with pytest.raises(
         RecipeError, match="clock.speeds = 'rtx3060': has 12 GiB, must hold the weights of mistralai"
     ):
-        check_hardware(load_recipe("default", [*named, "model.dtype=float16"]))
-    check_hardware(load_recipe("default", [*named, "model.dtype=float16", "model.quantization=nf4"]))
-    check_hardware(load_recipe("default", ["model.name=owner/unknown", "clock.speeds=[m2]"]))
-    check_hardware(load_recipe("default", [named[0], "clock.speeds=[1]"]))
+        check_hardware(load_recipe("given_tasks", [*named, "model.dtype=float16"]))
+    check_hardware(load_recipe("given_tasks", [*named, "model.dtype=float16", "model.quantization=nf4"]))
+    check_hardware(load_recipe("given_tasks", ["model.name=owner/unknown", "clock.speeds=[m2]"]))
+    check_hardware(load_recipe("given_tasks", [named[0], "clock.speeds=[1]"]))
 
 
 def test_links_can_be_replaced_all_at_once() -> None:
     fleet = recipe_fleet(load_recipe("hetero", [])).connected(100.0)
     assert {item.up for item in fleet.agents} == {item.down for item in fleet.agents} == {100.0}
     assert [item.availability for item in fleet.agents] == [1, 1, 1, 0.8, 0.9]
-    assert all(math.isinf(item.up) for item in recipe_fleet(load_recipe("default", [])).agents)
+    assert all(math.isinf(item.up) for item in recipe_fleet(load_recipe("given_tasks", [])).agents)

@@ -67,7 +67,10 @@ def test_trainer_and_workers_work_side_by_side() -> None:
     assert workers(FLEET, round_of([10 * MB, 0, 0], [4 * MB, 0, 0]), 0.0) == pytest.approx(11.5)
     assert workers(FLEET, round_of([0, 7 * MB, 0], [0, MB, 0]), 0.0) == pytest.approx(7 + 2.5 + 1)
     assert in_turn(FLEET, round_of([0, 7 * MB, 0], [0, MB, 0]), 0.0) == pytest.approx(10.5 + 2.5)
-    assert barrier_of(load_recipe("default", [])) is peers and barrier_of(load_recipe("fedavg", [])) is server
+    assert (
+        barrier_of(load_recipe("given_tasks", [])) is peers
+        and barrier_of(load_recipe("fedavg", [])) is server
+    )
 
 
 def test_without_lag_the_trainer_waits_for_the_workers(tmp_path: Path) -> None:

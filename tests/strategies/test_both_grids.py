@@ -56,6 +56,6 @@ def test_all_the_others(tmp_path: Path) -> None:
         ("async_gossip", (*OUT_OF_STEP, *MANY)),
         ("selfplay", ("selfplay.bootstrap=2", "learner.prompts=8")),
     ]
-    names = ("default", "choco", "sparta", "hetero", "isolated", "curriculum",
+    names = ("given_tasks", "choco", "sparta", "hetero", "isolated", "curriculum",
              "sync_centralized", "async1_centralized", "async2_full")  # fmt: skip
     check([*runs, *((name, ()) for name in names)], tmp_path)

@@ -45,11 +45,19 @@ def _introduction(
     nonce: bytes = NONCE_SENT,
     claims: str = "",
     round: int = 0,
+    start: str = "cd",
 ) -> RecordDict:
     """Of an agent that holds the key, and says that it is `claims`."""
     proof = prove(key, RUN, nonce, agent)
     config = ConfigRecord(
-        {"agent": agent, "did": claims or _did(key), "round": round, "base": "ab", PROOF: proof}
+        {
+            "agent": agent,
+            "did": claims or _did(key),
+            "round": round,
+            "base": "ab",
+            "start": start,
+            PROOF: proof,
+        }
     )
     if rotations:
         config[ROTATIONS] = rotations
@@ -74,6 +82,37 @@ def test_a_key_belongs_to_one_agent_and_a_number_to_one_key() -> None:
         (0, 15, _did(first)),
         (1, 14, _did(second)),
     ]
+
+
+def test_agents_that_begin_with_different_adapters_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    keys = [generate_private_key() for _ in range(3)]
+    starts = ["aa", "bb"]
+    monkeypatch.setattr(roster_module.time, "sleep", lambda seconds: None)
+
+    class Grid(AtOnce):
+        def get_node_ids(self) -> list[int]:
+            return [11, 12]
+
+        def answer(self, message: Message) -> Message:
+            agent = message.metadata.dst_node_id - 11
+            nonce = config_value(message.content, NONCE, bytes)
+            said = _introduction(agent, keys[agent], nonce=nonce, start=starts[agent])
+            return Message(said, reply_to=message)
+
+    with pytest.raises(
+        roster_module.RosterError, match=r"begin with different adapters \(agent 0: aa, agent 1: bb\)"
+    ):
+        Roster(2, ConfigRecord({"run": RUN})).gather(Grid(), 1.0)
+    starts[1] = "aa"
+    roster = Roster(3, ConfigRecord({"run": RUN}))
+    roster.gather(Grid(), 1.0, least=2)
+    roster._admit(13, _introduction(2, keys[2], start="bb"), NONCE_SENT)
+    assert len(roster.members()) == 2 and "initial adapter bb, the others' is aa" in roster._faults[13]
+    roster._admit(13, _introduction(2, keys[2], start="aa"), NONCE_SENT)
+    assert len(roster.members()) == 3
 
 
 def test_a_key_that_the_known_one_signed_over_to_is_admitted_and_passed_on() -> None:

@@ -89,7 +89,7 @@ class Books:
 
 def rounds(folder: Path, number: int) -> dict[str, Any]:
     """The figures of the last `EVERY` of so many rounds."""
-    recipe = load_recipe("default", SHORT)
+    recipe = load_recipe("given_tasks", SHORT)
     books = Books()
     for function in ("commit", "keep_mail"):
         if hasattr(Home, function):
@@ -153,7 +153,7 @@ class _Network:
 
 def size(folder: Path, entries: int) -> dict[str, Any]:
     """The figures of one commit of so many entries."""
-    recipe = load_recipe("default", ("agents=2",))
+    recipe = load_recipe("given_tasks", ("agents=2",))
     rng = np.random.default_rng(0)
     initial = rng.standard_normal(entries, dtype=np.float32) * np.float32(0.02)
     layout = Layout(("a",), ((entries,),))

@@ -90,6 +90,11 @@ class Memory:
         """The newest round recorded, 0 in a new memory."""
         return self._number("SELECT coalesce(max(round), 0) FROM tally")
 
+    def figures(self) -> dict[str, float]:
+        """By metric name: episodes held, and the distinct tasks that they tried."""
+        tasks = self._number("SELECT count(*) FROM task")
+        return {"memory/episodes": float(len(self)), "memory/tasks": float(tasks)}
+
     def record(self, round: int, episodes: Sequence[Episode]) -> None:
         """Remember all of a round, or nothing of it if anything is wrong or the process dies.
 

@@ -70,6 +70,7 @@ class Policy:
         _check_kind(kind, rank)
         self.base = base
         self.kind = kind
+        self.alpha = alpha
         with torch.random.fork_rng(devices=[]):  # peft draws A from the global generator
             self.model = _attach(share_weights(base.model), kind, rank, alpha, targets, dropout)
         self._frozen_seed: int | None = None

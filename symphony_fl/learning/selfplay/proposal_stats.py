@@ -45,6 +45,7 @@ class ProposalStats:
         if valid:
             effective, skills = _perplexity(self.written) / valid, _perplexity(self.skills)
             figures |= {
+                "proposals/distinct": float(len(self.written)),
                 "proposals/duplicate": 1 - len(self.written) / valid,
                 "proposals/difficulty": sum(self.levels) / valid,
                 "proposals/effective": effective,

@@ -43,8 +43,9 @@ class Request:
 class Proposer(Protocol):
     """How proposals are asked for, read and paid."""
 
-    def requests(self, rng: np.random.Generator, count: int) -> list[Request]:
-        """At least ``count`` requests, one per proposal, in groups of equal ones side by side."""
+    def requests(self, rng: np.random.Generator, count: int, found: Sequence[Task] = ()) -> list[Request]:
+        """At least ``count`` requests, one per proposal, in groups of equal ones side by side; ``found`` are the step's
+        tasks so far."""
         ...
 
     def read(self, request: Request, text: str) -> Task | None:
@@ -72,9 +73,11 @@ class CellProposer:
         self.memory = memory
         self.group = group
         self.examples = examples
+        self.times: Counter[str] = Counter()  # how often a task was written in this round, by prompt
 
-    def requests(self, rng: np.random.Generator, count: int) -> list[Request]:
-        places = self.curriculum.draw(rng, -(-count // self.group))
+    def requests(self, rng: np.random.Generator, count: int, found: Sequence[Task] = ()) -> list[Request]:
+        had = {name: n / self.group for name, n in Counter(task.skill for task in found).items()}
+        places = self.curriculum.draw(rng, -(-count // self.group), had)
         asked = [
             Request(self._prompt(self.curriculum.cells[place], rng), self.curriculum.cells[place])
             for place in places
@@ -87,7 +90,8 @@ class CellProposer:
         return _parsed(self.skills[name], text, level)
 
     def advantages(self, written: Sequence[Task | None], success: Mapping[str, float]) -> torch.Tensor:
-        earned = proposal_rewards(written, success)
+        self.times.update(task.prompt for task in written if task is not None)
+        earned = proposal_rewards(written, success, self.times)
         return group_advantages(earned.view(-1, self.group)).flatten()
 
     def _prompt(self, cell: Cell, rng: np.random.Generator) -> str:
@@ -122,7 +126,7 @@ class FreeProposer:
         }
         self.prompt = free_prompt(list(skills.values()), tokenizer)
 
-    def requests(self, rng: np.random.Generator, count: int) -> list[Request]:
+    def requests(self, rng: np.random.Generator, count: int, found: Sequence[Task] = ()) -> list[Request]:
         return [Request(self.prompt, None)] * (-(-count // self.group) * self.group)
 
     def read(self, request: Request, text: str) -> Task | None:
@@ -133,7 +137,7 @@ class FreeProposer:
         return None
 
     def advantages(self, written: Sequence[Task | None], success: Mapping[str, float]) -> torch.Tensor:
-        earned = proposal_rewards(written, success, dear=False)
+        earned = proposal_rewards(written, success)
         return group_advantages(earned.view(1, -1)).flatten()
 
 
@@ -153,16 +157,16 @@ def free_prompt(skills: Sequence[ProposingSkill], tokenizer: PreTrainedTokenizer
 
 
 def proposal_rewards(
-    written: Sequence[Task | None], success: Mapping[str, float], dear: bool = True
+    written: Sequence[Task | None], success: Mapping[str, float], times: Mapping[str, int] | None = None
 ) -> torch.Tensor:
-    """What proposals earn, float32 [n]: learnability 4 p (1 - p), over the root of how often it was written where
-    duplicates are ``dear``; `INVALID` for no task.
+    """What proposals earn, float32 [n]: learnability 4 p (1 - p), over the root of how many ``times`` it was written,
+    by prompt, where that is to count; `INVALID` for no task.
 
     Tasks that were not tried (reserved prompts) earn the mean of those that were.
     """
-    times = Counter(task.prompt for task in written if task is not None)
     worth = {
-        prompt: 4 * p * (1 - p) / (math.sqrt(times[prompt]) if dear else 1.0) for prompt, p in success.items()
+        prompt: 4 * p * (1 - p) / (math.sqrt(times[prompt]) if times else 1.0)
+        for prompt, p in success.items()
     }
     untried = sum(worth.values()) / len(worth) if worth else 0.0
     return torch.tensor([INVALID if task is None else worth.get(task.prompt, untried) for task in written])

@@ -4,17 +4,18 @@ A step:
 
  1. cells (skill, difficulty) are drawn by the curriculum from memory, p(T | M, theta)                   `curriculum.py`
  2. the proposer writes `group` tasks for each cell; the skill's executor reads each, refuses what is no task of that
-    cell, and computes the gold answer of the others (Zhao et al., "Absolute Zero", arXiv 2505.03335)
+    cell, and computes the gold answer of the others (Zhao et al., "Absolute Zero", arXiv 2505.03335). More cells are
+    drawn until the batch is full of distinct tasks, up to `most` times as many proposals as it holds
  3. the solver answers every distinct task `samples` times; the answers are verified
  4. a proposal earns its learnability 4 p (1 - p), p being the solver's success rate: 0 for what is solved always or
-    never, 1 at one half; divided by the square root of how often it was written in this step; -1/2 where it is no task
+    never, 1 at one half; divided by the square root of how often it was written in this round; -1/2 where it is no task
  5. one optimizer step on both: the solver's group-relative advantages, and the proposer's, relative to its cell
 
 The skill stands in the proposer's prompt, and advantages are relative to proposals for the same cell: a proposer that
 chooses the skill itself soon writes a handful of tasks of one skill (`proposers.py`).
 
-After the bootstrap (`bootstrap.py`), in which the proposer's form is learnt from generated questions, no
-task is given: what is trained on was written by the agent. Reserved prompts (`task_sampler.py`) are dropped, unscored.
+The proposer's form is learnt (`bootstrap.py`) in the common start (`common_start.py`). From there on no task is given:
+what is trained on was written by the agent. Reserved prompts (`task_sampler.py`) are dropped, unscored.
 
 Where neighbours share (section 5.1, cooperative benchmarking), their tasks join the solver's batches: at most as many
 as the agent's own, in place of proposals, spread over the round's steps. They earn the proposer nothing.
@@ -26,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from symphony_fl.learning.memory.memory import Memory
 from symphony_fl.learning.model.adapters import Policy
@@ -33,7 +35,7 @@ from symphony_fl.learning.report import LearnReport, Meter
 from symphony_fl.learning.rl.grpo import Baseline, advantages, task_rewards
 from symphony_fl.learning.rl.grpo_settings import GRPOSettings
 from symphony_fl.learning.rl.policy_gradient import PolicyGradient, Scored
-from symphony_fl.learning.selfplay.bootstrap import Bootstrap
+from symphony_fl.learning.rl.sampling import Rollout
 from symphony_fl.learning.selfplay.proposal_stats import ProposalStats
 from symphony_fl.learning.selfplay.proposers import CellProposer, FreeProposer, Proposer
 from symphony_fl.learning.skills import Task
@@ -54,7 +56,8 @@ class SelfPlaySettings:
     group : proposals per cell, at least 2.
     weight : of the proposer's loss beside the solver's, at least 0.
     discount : of the counts in memory, per round of age, for the curriculum.
-    floor, mastery : of the curriculum.
+    floor, mastery, by : of the curriculum.
+    most : proposals of a step, as a multiple of the batch, at least 1.
     examples : solved tasks out of memory shown to the proposer.
     shared_weight : of the shared reward in a proposal's learnability.
     share : of the round's proposals, how many are reported to be shown to the neighbours.
@@ -67,9 +70,19 @@ class SelfPlaySettings:
     floor: float
     mastery: float
     examples: int
+    by: str = "skill"
+    most: float = 2.0
     shared_weight: float = 0.0
     share: int = 0
     free: bool = False
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Proposals sampled at once, and the task that each of them is, or None."""
+
+    rollout: Rollout
+    written: list[Task | None]
 
 
 class SelfPlay:
@@ -83,7 +96,6 @@ class SelfPlay:
     settings : `prompts` proposals per step, `samples` attempts at each that is a task.
     play : see there.
     seed : the agent's own.
-    bootstrap : done before the first round.
     shared : the network's recent reward by skill, where known.
     baseline : of the solver's advantages.
     received : tasks of the neighbours, read and checked by the agent; each is solved once.
@@ -97,7 +109,6 @@ class SelfPlay:
         settings: GRPOSettings,
         play: SelfPlaySettings,
         seed: int,
-        bootstrap: Bootstrap | None = None,
         shared: Mapping[str, float] | None = None,
         baseline: Baseline | None = None,
         received: Sequence[Task] = (),
@@ -109,7 +120,6 @@ class SelfPlay:
         self.settings = settings
         self.play = play
         self.seed = seed
-        self.bootstrap = bootstrap
         self.shared = shared or {}
         self.baseline = baseline
         self.received = list(received)
@@ -117,8 +127,6 @@ class SelfPlay:
 
     def improve(self, round: int, steps: int) -> LearnReport:
         """``steps`` steps of self-play. Deterministic in (adapter, optimizer state, memory, seed, round, steps)."""
-        if round == 1 and self.bootstrap is not None:
-            self.bootstrap.teach(self.gradient)
         meter, stats = Meter(), ProposalStats(len(self.skills))
         played: list[Proposal] = []
         proposer = self._proposer()
@@ -145,6 +153,8 @@ class SelfPlay:
             self.seed,
             floor=self.play.floor,
             mastery=self.play.mastery,
+            by=self.play.by,
+            samples=self.settings.samples,
         )
         return CellProposer(self.skills, curriculum, self.memory, self.play.group, self.play.examples)
 
@@ -163,11 +173,10 @@ class SelfPlay:
         seeds = sequence.generate_state(3)
         policy = self.gradient.digest()
         guests = due[: self.settings.prompts // 2]
-        asked = proposer.requests(rng, self.settings.prompts - len(guests))
         with meter.clock("generate"):
-            proposed = self.gradient.sample([request.prompt for request in asked], 1, int(seeds[0]))
-        written = [proposer.read(request, text) for request, text in zip(asked, proposed.texts, strict=True)]
-        own = _to_solve(written)
+            drafts = self._propose(proposer, rng, self.settings.prompts - len(guests), int(seeds[0]))
+        written = [task for draft in drafts for task in draft.written]
+        own = _to_solve(written)[: self.settings.prompts - len(guests)]
         stats.proposed(written)
         if not own:
             return []
@@ -181,7 +190,7 @@ class SelfPlay:
         with meter.clock("score"):
             rewards_NG = task_rewards(tasks, solved.texts)
             advantages_NG = advantages(tasks, rewards_NG, self.settings.scale_rewards, self.baseline)
-        tokens = int(solved.completion_mask.sum() + proposed.completion_mask.sum())
+        tokens = int(solved.completion_mask.sum() + sum(d.rollout.completion_mask.sum() for d in drafts))
         meter.sampled([task.skill for task in tasks], rewards_NG, advantages_NG, tokens)
         meter.attempted(tasks, solved.texts, rewards_NG, policy)
         rates = list(zip(own, rewards_NG[: len(own)].mean(dim=1).tolist(), strict=True))
@@ -189,13 +198,33 @@ class SelfPlay:
         if self.play.weight > 0:
             success = {task.prompt: self._with_shared(task.skill, rate) for task, rate in rates}
             paid = proposer.advantages(written, success)
-            scored.append(Scored(proposed, policy, paid, self.play.group, self.play.weight))
+            for draft, part in zip(drafts, torch.split(paid, [len(d.written) for d in drafts]), strict=True):
+                weight = self.play.weight * len(draft.written) / len(written)
+                scored.append(Scored(draft.rollout, policy, part, self.play.group, weight))
         self.gradient.update(scored, int(seeds[2]), meter)
-        texts = {task.prompt: text for task, text in zip(written, proposed.texts, strict=True) if task}
+        said = [text for draft in drafts for text in draft.rollout.texts]
+        texts = {task.prompt: text for task, text in zip(written, said, strict=True) if task}
         return [
             Proposal(task.skill, task.difficulty, texts[task.prompt], rate, self.settings.samples)
             for task, rate in rates
         ]
+
+    def _propose(self, proposer: Proposer, rng: np.random.Generator, wanted: int, seed: int) -> list[_Draft]:
+        """Proposals until ``wanted`` distinct tasks are among them, or ``most`` times as many were asked for."""
+        drafts: list[_Draft] = []
+        found: list[Task | None] = []
+        missing, left = wanted, round(self.play.most * wanted)
+        while missing > 0 and left > 0:
+            asked = proposer.requests(rng, min(missing, left), _to_solve(found))
+            rollout = self.gradient.sample([request.prompt for request in asked], 1, seed + len(drafts))
+            drafts.append(
+                _Draft(
+                    rollout, [proposer.read(r, text) for r, text in zip(asked, rollout.texts, strict=True)]
+                )
+            )
+            found += drafts[-1].written
+            missing, left = wanted - len(_to_solve(found)), left - len(asked)
+        return drafts
 
     def _with_shared(self, skill: str, rate: float) -> float:
         """A success rate drawn towards what the network earns in the skill (section 5.2 (4)).

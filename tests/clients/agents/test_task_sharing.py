@@ -40,7 +40,7 @@ SHARING = (
     "memory.capacity=500",
     "curriculum=learnability",
     "selfplay=cells",
-    "selfplay.bootstrap=60",
+    "selfplay.bootstrap=150",
     "selfplay.share=4",
 )
 RUN, KEY = b"R" * 16, bytes([7]) * 32

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +44,12 @@ def fresh(base: Base) -> Policy:
     return policy
 
 
+def taught(base: Base) -> Policy:
+    policy = fresh(base)
+    TAUGHT.teach(PolicyGradient(policy, SETTINGS))
+    return policy
+
+
 @given(st.sampled_from(SYMBOLIC + LONG + FAR), st.integers(0, 2**31), st.data())
 def test_every_question_that_is_generated_can_be_proposed(
     skill: SymbolicSkill, seed: int, data: st.DataObject
@@ -60,30 +65,19 @@ def test_every_question_that_is_generated_can_be_proposed(
     )
 
 
-@pytest.mark.parametrize("skill", SYMBOLIC, ids=lambda skill: skill.name)
-def test_what_is_read_is_a_question_of_that_difficulty(skill: SymbolicSkill) -> None:
-    """True questions, true ones of another difficulty, damaged ones, and any text."""
-    outcomes: Counter[str] = Counter()
-
-    @given(st.data(), st.integers(0, 2**31), st.text("abct059+-=<>", max_size=10) | st.text(max_size=8))
-    def read(data: st.DataObject, seed: int, junk: str) -> None:
-        level, other = (data.draw(st.sampled_from(list(skill.difficulties))) for _ in range(2))
-        true = skill.proposal_of(skill.generate(np.random.default_rng(seed), other))
-        place = data.draw(st.integers(0, len(true)))
-        text = data.draw(st.sampled_from([true, true[:place] + junk[:1] + true[place + 1 :], junk]))
-        try:
-            task = skill.parse_proposal(text, level)
-        except ProposalError as error:
-            assert error.reason in ("unparsable", "out_of_bounds", "too_long")
-            assert (text, level) != (true, other)
-            outcomes["refused"] += 1
-            return
-        outcomes["read"] += 1
-        assert question_of(task) == text and skill.verify(task, task.answer) == 1.0
-        assert int(task.answer) >= 0 if skill.name == "subtract" else task.answer
-
-    read()
-    assert outcomes["read"] and outcomes["refused"]
+@given(
+    st.sampled_from(SYMBOLIC), st.integers(1, 7), st.text("abct059+-=<>", max_size=10) | st.text(max_size=8)
+)
+def test_what_is_read_is_a_question_of_that_difficulty(skill: SymbolicSkill, level: int, text: str) -> None:
+    if level not in skill.difficulties:
+        return
+    try:
+        task = skill.parse_proposal(text, level)
+    except ProposalError as error:
+        assert error.reason in ("unparsable", "out_of_bounds", "too_long")
+        return
+    assert question_of(task) == text and skill.verify(task, task.answer) == 1.0
+    assert int(task.answer) >= 0 if skill.name == "subtract" else task.answer
 
 
 def test_reasons() -> None:
@@ -96,7 +90,8 @@ def test_reasons() -> None:
 
 def test_a_proposal_earns_its_learnability_shared_among_duplicates() -> None:
     a, b, c = (Task("reverse", f"<reverse>{text}=", text) for text in ("ab", "bc", "cd"))
-    earned = proposal_rewards([a, a, b, None, c], {a.prompt: 0.5, b.prompt: 0.25})
+    times = {a.prompt: 2, b.prompt: 1, c.prompt: 1}
+    earned = proposal_rewards([a, a, b, None, c], {a.prompt: 0.5, b.prompt: 0.25}, times)
     mean = (1 / math.sqrt(2) + 0.75) / 2  # c is reserved, was not tried
     assert earned.tolist() == pytest.approx([1 / math.sqrt(2), 1 / math.sqrt(2), 0.75, INVALID, mean])
     assert proposal_rewards([a], {a.prompt: 1.0}).tolist() == [0.0]
@@ -109,7 +104,7 @@ def test_the_tally_sees_a_collapse() -> None:
     assert wide.figures()["proposals/effective"] == pytest.approx(1.0)
     assert wide.figures()["proposals/skills"] == pytest.approx(4.0)
     assert narrow.figures() == pytest.approx({
-        "proposals/valid": 0.75, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
+        "proposals/valid": 0.75, "proposals/distinct": 1.0, "proposals/duplicate": 2 / 3, "proposals/difficulty": 2.0,
         "proposals/effective": 1 / 3, "proposals/skills": 1.0, "proposals/collapsed": 1.0,
     })  # fmt: skip
     assert wide.figures()["proposals/collapsed"] == 0.0
@@ -132,7 +127,7 @@ def test_a_free_proposer_writes_the_request_as_well(base: Base) -> None:
     ):  # other level, skill, no such level
         assert proposer.read(requests[0], text) is None
     same = [read] * 3 + [None]
-    assert proposal_rewards(same, {read.prompt: 0.5}, dear=False).tolist() == [1.0, 1.0, 1.0, INVALID]
+    assert proposal_rewards(same, {read.prompt: 0.5}).tolist() == [1.0, 1.0, 1.0, INVALID]
     paid = proposer.advantages(same, {read.prompt: 0.5})
     assert paid.tolist() == pytest.approx([0.375] * 3 + [-1.125]), "duplicates cost nothing: why it collapses"
 
@@ -142,20 +137,11 @@ def test_a_free_proposer_needs_something_to_ask(base: Base) -> None:
         free_prompt([SYMBOLIC[0], Shouted()], base.tokenizer)
 
 
-def test_a_free_proposer_is_taught_its_form(base: Base) -> None:
-    """Request and question become likelier; how often what it writes can be read takes longer."""
-    untaught, learner = PolicyGradient(fresh(base), SETTINGS), PolicyGradient(fresh(base), SETTINGS)
-    replace(TAUGHT, steps=30, free=True).teach(learner)
-    pairs = [("=", "<sort>3=cba"), ("=", "<reverse>4=abca")]
-    assert learner.imitate(pairs) < 0.7 * untaught.imitate(pairs)
-
-
-@pytest.mark.slow
-def test_a_free_proposer_writes_tasks_and_is_trained(base: Base, tmp_path: Path) -> None:
+def test_a_free_proposer_is_taught_its_form_and_trained(base: Base, tmp_path: Path) -> None:
     policy, memory = fresh(base), Memory(tmp_path / "m.sqlite", capacity=1000)
     free = replace(PLAY, free=True)
-    taught = replace(TAUGHT, steps=200, free=True)
-    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1, taught)
+    replace(TAUGHT, steps=200, free=True).teach(PolicyGradient(policy, SETTINGS))
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, free, 1)
     report = learner.improve(1, 2)
     memory.close()
     assert report.figures["proposals/valid"] > 0.3 and report.attempts
@@ -171,57 +157,18 @@ class Shouted:
         return f"{difficulty}+"
 
 
-@dataclass(frozen=True)
-class Taught:
-    """What a learner holds after the bootstrap: adapter and optimizer."""
-
-    adapter: np.ndarray
-    state: dict[str, np.ndarray]
-
-    def into(self, learner: SelfPlay) -> SelfPlay:
-        learner.gradient.policy.set(self.adapter)
-        learner.load_state(self.state)
-        return learner
-
-
-@pytest.fixture(scope="module")
-def taught(base: Base) -> Taught:
-    """Done once: it takes longer than the rounds."""
-    gradient = PolicyGradient(fresh(base), SETTINGS)
-    TAUGHT.teach(gradient)
-    return Taught(gradient.policy.get(), gradient.state())
-
-
-def test_the_bootstrap_comes_before_the_first_round_and_no_other(base: Base, tmp_path: Path) -> None:
-    short = replace(TAUGHT, steps=3)
-    gradient = PolicyGradient(fresh(base), SETTINGS)
-    short.teach(gradient)
-    once = Taught(gradient.policy.get(), gradient.state())
-    found = []
-    for number, (bootstrap, round) in enumerate([(short, 1), (None, 1), (short, 2), (None, 2)]):
-        policy, memory = fresh(base), Memory(tmp_path / f"{number}.sqlite", capacity=10)
-        learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, 1, bootstrap)
-        if round == 2 or bootstrap is None:
-            once.into(learner)
-        learner.improve(round, 1)
-        memory.close()
-        found.append(policy.get())
-    assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
-    assert not np.array_equal(once.adapter, fresh(base).get()), "nothing was taught: the test tests nothing"
-
-
-def play(base: Base, folder: Path, rounds: int, taught: Taught) -> tuple[Policy, list[LearnReport]]:
-    policy, memory = fresh(base), Memory(folder / f"{rounds}.sqlite", capacity=1000)
-    learner = taught.into(SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, 1))
+def play(base: Base, folder: Path, rounds: int, seed: int = 1) -> tuple[Policy, list[LearnReport]]:
+    policy, memory = taught(base), Memory(folder / f"{seed}-{rounds}.sqlite", capacity=1000)
+    learner = SelfPlay(policy, SYMBOLIC[:3], memory, SETTINGS, PLAY, seed)
     reports = [learner.improve(round, 2) for round in range(1, rounds + 1)]
     memory.close()
     return policy, reports
 
 
-def test_only_own_tasks_are_trained_on_and_runs_repeat(base: Base, tmp_path: Path, taught: Taught) -> None:
-    policy, reports = play(base, tmp_path, 2, taught)
+def test_only_own_tasks_are_trained_on_and_runs_repeat(base: Base, tmp_path: Path) -> None:
+    policy, reports = play(base, tmp_path, 2)
     (tmp_path / "again").mkdir()
-    again, _ = play(base, tmp_path / "again", 2, taught)
+    again, _ = play(base, tmp_path / "again", 2)
     assert np.array_equal(policy.get(), again.get())
     attempts = [attempt for report in reports for attempt in report.attempts]
     assert attempts and all(a.task.origin == "proposed" and not is_reserved(a.task.prompt) for a in attempts)
@@ -232,7 +179,7 @@ def test_only_own_tasks_are_trained_on_and_runs_repeat(base: Base, tmp_path: Pat
 
 
 def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
-    base: Base, tmp_path: Path, taught: Taught
+    base: Base, tmp_path: Path
 ) -> None:
     """Six tasks of a neighbour over two steps: three each, all solved once, none offered on as one's own."""
     memory = Memory(tmp_path / "m.sqlite", capacity=1000)
@@ -241,7 +188,7 @@ def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
         t.prompt: replace(t, origin="received") for t in (SYMBOLIC[4].generate(rng, 5) for _ in range(6))
     }
     learner = SelfPlay(
-        fresh(base),
+        taught(base),
         SYMBOLIC[:3],
         memory,
         SETTINGS,
@@ -249,7 +196,6 @@ def test_received_tasks_take_the_place_of_proposals_and_own_ones_are_offered(
         1,
         received=[*drawn.values()],
     )
-    taught.into(learner)
     report = learner.improve(1, 2)
     memory.close()
     tried = [attempt.task for attempt in report.attempts]

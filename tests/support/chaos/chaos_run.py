@@ -44,7 +44,7 @@ class Plan:
 
     minutes: float
     seed: int
-    recipe: str = "default"
+    recipe: str = "given_tasks"
     overrides: Sequence[str] = ()
     rounds: int = 24
     agents: int = 4

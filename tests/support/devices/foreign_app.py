@@ -20,7 +20,7 @@ publisher = "{publisher}"
 serverapp = "foreign_server:app"
 clientapp = "foreign_client:app"
 [tool.flwr.app.config]
-recipe = "default"
+recipe = "given_tasks"
 """
 CLIENT = """
 from pathlib import Path
