@@ -65,6 +65,7 @@ class Recorder:
         self._evaluate_every = evaluate_every
         self._skills = tuple(skills)
         self._direct = direct
+        self.first_failure = ""  # of an agent in a round, and why
         self._started = time.monotonic()
         self._bytes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
@@ -101,13 +102,9 @@ class Recorder:
     def read(self, kind: str, round: int, agent: int, message: Message) -> Report | None:
         """What an agent's reply says; None, with the reason said, if it reports an error or cannot be read."""
         if message.has_error():
-            log(
-                WARNING,
-                "agent %d failed in round %d: %s",
-                agent,
-                round,
-                printable(said(str(message.error.reason))),
-            )
+            why = printable(said(str(message.error.reason)))
+            log(WARNING, "agent %d failed in round %d: %s", agent, round, why)
+            self.first_failure = self.first_failure or f"agent {agent}: {why}"
             return None
         self.message(agent, message)
         try:

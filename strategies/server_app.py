@@ -142,6 +142,12 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
         train_config=config,
         evaluate_config=config,
     )
+    if recipe.learner.steps and not history.rounds("train"):
+        raise NoRoundError(f"no agent finished a round; first: {recorder.first_failure or 'no answer came'}")
+
+
+class NoRoundError(RuntimeError):
+    """A run in which every round of every agent failed; the message says why the first one did."""
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:

@@ -100,7 +100,7 @@ def load_installed() -> None:
                     loaded = entry.load()
                     if callable(loaded) and not isinstance(loaded, type):
                         loaded()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise PluginError(
                         f"plug-in {_provider(entry)}: entry point {entry.name!r} of symphony_fl.{kind}: "
                         f"{type(error).__name__}: {error}"
@@ -139,7 +139,7 @@ def _load_file(entry: str) -> None:
     try:
         with registry.providing(entry):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"plugins: {path}: {type(error).__name__}: {error}") from error
 

@@ -133,6 +133,7 @@ def test_a_received_recipe_loads_nothing_before_it_is_refused(tmp_path: Path) ->
         ("import symphony_fl as sf\nsf.register('rules', print)", "options must be a class of options"),
         ("import symphony_fl as sf\nsf.register('skill', print)", "kind = 'skill': must be one of"),
         ("def (", "SyntaxError"),
+        ("import sys\nsys.exit('bye')", "SystemExit: bye"),
     ],
 )
 def test_a_file_that_fails_is_named(tmp_path: Path, text: str, said: str) -> None:
