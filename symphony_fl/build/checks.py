@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from symphony_fl import registry
 from symphony_fl.build.asynchrony import check_asynchronous
 from symphony_fl.build.centralized import check_centralized, is_centralized
 from symphony_fl.build.components import (
@@ -78,7 +79,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
             if isinstance(recipe.topology, EdgesOptions) and not recipe.topology.edges:
                 raise RecipeError("topology.edges = []: must be pairs of agent numbers")
             check_asynchronous(recipe, recipe_topology(recipe))
-        recipe_rule(recipe, size=1, agent=0)
+        _check_rule(recipe)
         recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
@@ -102,6 +103,22 @@ def _check_rows(recipe: Recipe) -> None:
             raise LocalRecipeError(
                 f"tasks.rows.source = {rows.source!r}: must be a hub dataset owner/name, or a path from / or ~ on"
             )
+
+
+def _check_rule(recipe: Recipe) -> None:
+    """It can be built; what a plug-in's own code raises meanwhile is a refusal like any other."""
+    try:
+        recipe_rule(recipe, size=1, agent=0)
+    except MergeError:
+        raise
+    except Exception as error:
+        name = recipe.exchange.rule.name
+        if registry.providers("rules", name) == registry.OWN:
+            raise
+        cause = f"cannot be built by its plug-in ({type(error).__name__}: {error})"
+        raise LocalRecipeError(
+            f"exchange.rule = {name!r}: {cause}", "exchange.rule: cannot be built here"
+        ) from error
 
 
 def _check_adversary(recipe: Recipe) -> None:
