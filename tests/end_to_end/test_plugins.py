@@ -43,7 +43,9 @@ def test_through_flower_it_is_the_same(symphony_home: Path, monkeypatch: pytest.
 def test_a_run_in_which_every_round_fails_has_failed(symphony_home: Path, tmp_path: Path) -> None:
     text = (MINE.parent / "bounded.py").read_text().replace("bounded", "broken")
     bad = tmp_path / "broken.py"
-    bad.write_text(text.replace("        moved = super()", '        raise ValueError("my bug")\n        moved = super()'))
+    bad.write_text(
+        text.replace("        moved = super()", '        raise ValueError("my bug")\n        moved = super()')
+    )
     words = [f"plugins=[{bad}]", "exchange.rule=broken", "tracking.agents=false", "learner.steps=1"]
     with pytest.raises(LaunchError, match=r"no agent finished a round; first: agent \d: .*my bug"):
         api.run("smoke", words, agents=2, rounds=2, in_process=True, progress=None)
