@@ -142,12 +142,14 @@ def _rounds(grid: Grid, run: Run, roster: Roster, history: History, tracker: Tra
         train_config=config,
         evaluate_config=config,
     )
-    if recipe.learner.steps and not history.rounds("train"):
-        raise NoRoundError(f"no agent finished a round; first: {recorder.first_failure or 'no answer came'}")
+    last = 1 if recipe.asynchronous else recipe.rounds
+    if max(history.rounds("train"), default=0) < last:
+        why = recorder.first_failure or "no answer came"
+        raise NoRoundError(f"no agent finished round {last}; the first failure: {why}")
 
 
 class NoRoundError(RuntimeError):
-    """A run in which every round of every agent failed; the message says why the first one did."""
+    """A run whose last round no agent finished; the message says why the first one failed."""
 
 
 def _finished(recipe: Recipe, roster: Roster, history: History) -> int:

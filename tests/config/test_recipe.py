@@ -86,7 +86,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ("tasks.held_out=90000", "tasks.held_out = 90000: must be at least 1 and at most 500"),
         ("model.name=/no/such/folder", "model.name = '/no/such/folder': no such folder"),
         ("topology=hypercube agents=6", "hypercube"),
-        ("exchange.rule.gamma=0.9", "unknown key 'exchange.gamma'; did you mean 'exchange.rule.gamma'"),
+        ("exchange.gamma=0.9", "unknown key 'exchange.gamma'; did you mean 'exchange.rule.gamma'"),
         ("exchange.rule.pull=7", "exchange.rule.pull: 'epidemic' has no option 'pull'; 'noloco' has it"),
         (
             "exchange.rule=delta exchange.rule.scaling=nonsense",

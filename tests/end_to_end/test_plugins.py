@@ -47,5 +47,7 @@ def test_a_run_in_which_every_round_fails_has_failed(symphony_home: Path, tmp_pa
         text.replace("        moved = super()", '        raise ValueError("my bug")\n        moved = super()')
     )
     words = [f"plugins=[{bad}]", "exchange.rule=broken", "tracking.agents=false", "learner.steps=1"]
-    with pytest.raises(LaunchError, match=r"no agent finished a round; first: agent \d: .*my bug"):
+    with pytest.raises(
+        LaunchError, match=r"no agent finished round 2; the first failure: agent \d: .*my bug"
+    ):
         api.run("smoke", words, agents=2, rounds=2, in_process=True, progress=None)

@@ -132,7 +132,9 @@ def test_every_update_reaches_every_neighbour_once_and_in_order(play: Play) -> N
 
 @pytest.mark.parametrize("kind", ["virtual", "wall"])
 def test_an_agent_that_leaves_is_replaced_by_the_others_and_is_welcome_back(play: Play, kind: str) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=40", f"clock={kind}", "clock.speeds=[]")
+    recipe = recipe_of(
+        "async_gossip", *FAST, "rounds=40", *(["clock=wall"] if kind == "wall" else ["clock.speeds=[]"])
+    )
     loop = network(recipe)
     scripted: Scripted = loop.handler
     seen = threading.Event()
@@ -213,7 +215,9 @@ class Halting:
 
 @pytest.mark.parametrize("kind", ["virtual", "wall"])
 def test_a_reply_that_never_ends_holds_nobody_up(play: Play, kind: str) -> None:
-    recipe = recipe_of("async_gossip", *FAST, "rounds=8", f"clock={kind}", "clock.speeds=[]")
+    recipe = recipe_of(
+        "async_gossip", *FAST, "rounds=8", *(["clock=wall"] if kind == "wall" else ["clock.speeds=[]"])
+    )
     loop = network(recipe)
     halting = Halting(loop, agent=2)
     loop.grid = PerMessageGrid(halting)  # type: ignore[assignment, arg-type]
@@ -265,7 +269,6 @@ def test_in_step_it_is_synchronous_gossip_to_the_last_bit(play: Play, tmp_path: 
     small = (
         "tracking.agents=false",
         "learner.steps=1",
-        "exchange.selection.density=0.2",
         "tasks.evaluate_every=2",
     )
     found = []

@@ -167,7 +167,7 @@ def test_the_dead_take_up_no_place_and_no_time(tmp_path: Path, start: Start) -> 
             assert health(device)["busy"] == "train", "the round was over: the test tested nothing"
         first.settimeout(60.0)
         assert receive_frame(first)[0] == "ok"
-    assert health(device)["messages"] <= 3, "of the dead nothing is answered"
+    assert health(device)["messages"] < CONNECTIONS, "of the dead hardly any is answered"
 
 
 def test_what_cannot_be_answered_is_refused_and_the_next_message_answered(
