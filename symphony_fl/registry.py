@@ -119,7 +119,7 @@ def items(kind: str) -> Mapping[str, tuple[Any, str]]:
 
 
 def builder(kind: str, name: str) -> Callable[..., Any]:
-    """What builds a plug-in's component.
+    """What builds a plug-in's component; whatever the plug-in's own code raises meanwhile is a RegistryError.
 
     Raises
     ------
@@ -129,7 +129,16 @@ def builder(kind: str, name: str) -> Callable[..., Any]:
     component = _COMPONENTS[kind].get(name)
     if component is None or component.build is None:
         raise RegistryError(f"{kind}: no plug-in registered {name!r}")
-    return component.build
+    return _building(kind, name)(component.build)
+
+
+@contextmanager
+def _building(kind: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise RegistryError(f"{kind}: {name!r} cannot be built by its plug-in ({cause})") from error
 
 
 def providers(kind: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from symphony_fl import registry
 from symphony_fl.build.asynchrony import check_asynchronous
 from symphony_fl.build.centralized import check_centralized, is_centralized
 from symphony_fl.build.components import (
@@ -39,6 +38,7 @@ from symphony_fl.learning.model.model_check import ModelError, check_model
 from symphony_fl.learning.skills import SKILLS, SkillError
 from symphony_fl.learning.skills.base import ProposingSkill, TeachableSkill
 from symphony_fl.learning.tasks.task_sharing import can_be_shared
+from symphony_fl.registry import RegistryError
 
 _ANY_LAYOUT = Layout(names=("any",), shapes=((1 << 20,),))  # to check what does not depend on the model
 
@@ -79,13 +79,15 @@ def check_recipe(recipe: Recipe) -> Recipe:
             if isinstance(recipe.topology, EdgesOptions) and not recipe.topology.edges:
                 raise RecipeError("topology.edges = []: must be pairs of agent numbers")
             check_asynchronous(recipe, recipe_topology(recipe))
-        _check_rule(recipe)
+        recipe_rule(recipe, size=1, agent=0)
         recipe_selection(recipe, _ANY_LAYOUT, recipe_density(recipe, _ANY_LAYOUT.size))
         check_model(recipe.model.name, recipe.model.quantization)
         held_out_tasks(recipe)
         check_generalization(recipe)
     except (TopologyError, MergeError, DensityError, SelectionError) as error:
         raise RecipeError(str(error)) from None
+    except RegistryError as error:
+        raise LocalRecipeError(str(error), "plugins: cannot be used here") from None
     except ModelError as error:
         raise LocalRecipeError(str(error), "model: cannot be used here") from None
     except SkillError as error:
@@ -103,22 +105,6 @@ def _check_rows(recipe: Recipe) -> None:
             raise LocalRecipeError(
                 f"tasks.rows.source = {rows.source!r}: must be a hub dataset owner/name, or a path from / or ~ on"
             )
-
-
-def _check_rule(recipe: Recipe) -> None:
-    """It can be built; what a plug-in's own code raises meanwhile is a refusal like any other."""
-    try:
-        recipe_rule(recipe, size=1, agent=0)
-    except MergeError:
-        raise
-    except Exception as error:
-        name = recipe.exchange.rule.name
-        if registry.providers("rules", name) == registry.OWN:
-            raise
-        cause = f"cannot be built by its plug-in ({type(error).__name__}: {error})"
-        raise LocalRecipeError(
-            f"exchange.rule = {name!r}: {cause}", "exchange.rule: cannot be built here"
-        ) from error
 
 
 def _check_adversary(recipe: Recipe) -> None:

@@ -149,6 +149,22 @@ def test_what_is_no_plug_in_is_refused(entry: str) -> None:
         load_recipe("smoke", [f"plugins=[{entry}]"])
 
 
+@pytest.mark.parametrize("kind", ["selections", "topologies"])
+def test_what_its_plug_in_cannot_build_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    """The builder takes none of the arguments that it is called with."""
+    key = {"selections": "exchange.selection", "topologies": "topology"}[kind]
+    (tmp_path / "odd.py").write_text(
+        "from typing import Literal\nimport symphony_fl as sf\n"
+        f"class Odd(sf.ComponentOptions):\n    name: Literal['odd_{kind}'] = 'odd_{kind}'\n"
+        f"sf.register('{kind}', lambda: None, options=Odd)\n"
+    )
+    with pytest.raises(
+        RecipeError, match=f"'odd_{kind}' cannot be built by its plug-in .TypeError"
+    ) as refused:
+        check_recipe(load_recipe("gossip", [f"plugins=[{tmp_path / 'odd.py'}]", f"{key}=odd_{kind}"]))
+    assert "\n" not in str(refused.value) and str(tmp_path) not in refused.value.public
+
+
 def test_names_are_taken_once() -> None:
     load_recipe("gossip", RULE)
     taken = registry.components("rules")["average"].options
