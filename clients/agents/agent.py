@@ -198,17 +198,8 @@ class Agent(BaseAgent):
         self.state.adapter = self.policy.get()
         self.metrics |= self.trace.learnt(round, self.state.adapter - start)
         self.state.arrays |= {f"optimizer/{name}": array for name, array in learner.state().items()}
-        self.metrics |= {f"reward/{skill}": value for skill, value in report.rewards.items()}
-        self.metrics |= {
-            "reward/local": report.reward,
-            "loss": report.loss,
-            "kl": report.kl,
-            "grad_norm": report.grad_norm,
-            "tokens": float(report.tokens),
-            "zero_advantage": report.zero_advantage,
-            "mismatch": report.mismatch,
-        }
-        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()} | report.figures
+        self.record(report)
+        self.metrics |= report.figures
         self.metrics |= compared(self.state, report.attempts)
         self._remember(report, round)
         self.earned = report.earned()

@@ -19,6 +19,7 @@ from symphony_fl.build.learners import recipe_policy, recipe_start
 from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.flat import digest
 from symphony_fl.identity.did_key import did_from_public_key, public_key_of
+from symphony_fl.learning.report import LearnReport
 
 
 class BaseAgent:
@@ -90,6 +91,20 @@ class BaseAgent:
         for name, value in figures.items():
             before = self.metrics.get(name, 0.0) if name.startswith("refused/") else 0.0
             self.metrics[name] = before + value
+
+    def record(self, report: LearnReport) -> None:
+        """What a learner says of its round, into the metrics."""
+        self.metrics |= {f"reward/{skill}": value for skill, value in report.rewards.items()}
+        self.metrics |= {
+            "reward/local": report.reward,
+            "loss": report.loss,
+            "kl": report.kl,
+            "grad_norm": report.grad_norm,
+            "tokens": float(report.tokens),
+            "zero_advantage": report.zero_advantage,
+            "mismatch": report.mismatch,
+        }
+        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()}
 
     def repeated(self, round: int) -> Report | None:
         """What was answered when this round was first asked for; None if it was not.

@@ -25,7 +25,7 @@ from symphony_fl.config.options import Recipe
 from symphony_fl.exchange.broadcast import Publisher
 from symphony_fl.exchange.flat import digest
 from symphony_fl.exchange.messages.rollouts import Rollouts, check_completions, open_rollouts
-from symphony_fl.learning.report import LearnReport, Meter
+from symphony_fl.learning.report import Meter
 from symphony_fl.learning.rl.rollout_learner import Sampled
 from symphony_fl.learning.rl.rollouts import check_sampled, rebuilt
 from symphony_fl.refusals import Refusal
@@ -101,7 +101,8 @@ class Trainer(RolloutAgent):
         before, self.state.adapter = self.state.adapter, self.policy.get()
         self.metrics |= self.trace.learnt(round, self.state.adapter - before)
         if parts:
-            self._book(report)
+            self.record(report)
+            self.metrics["clip_fraction"] = report.clip_fraction
         else:
             log(WARNING, "trainer: no rollouts for step %d hold; nothing is learnt", round)
         with self.timed("seal"):
@@ -224,17 +225,3 @@ class Trainer(RolloutAgent):
         self.metrics["version"] = float(copy.version)
         self.metrics["envelope_bytes"] = float(sum(map(len, sent)))
         return {label_for(number): data for number, data in enumerate(sent)}
-
-    def _book(self, report: LearnReport) -> None:
-        self.metrics |= {f"reward/{skill}": value for skill, value in report.rewards.items()}
-        self.metrics |= {
-            "reward/local": report.reward,
-            "loss": report.loss,
-            "kl": report.kl,
-            "grad_norm": report.grad_norm,
-            "tokens": float(report.tokens),
-            "zero_advantage": report.zero_advantage,
-            "mismatch": report.mismatch,
-            "clip_fraction": report.clip_fraction,
-        }
-        self.metrics |= {f"seconds/{part}": value for part, value in report.seconds.items()}
